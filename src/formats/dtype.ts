@@ -1,4 +1,4 @@
-/** The dtypes of safetensors, by their names there, and the way of the float ones to f32 and back. */
+/** The dtypes of safetensors by name, and conversion of the float ones from and to f32. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { largestBits } from "../kernels/statistics.ts";
@@ -48,13 +48,13 @@ type GgmlBlockType =
   | "MXFP4"
   | "NVFP4";
 
-/** What any container stores. */
+/** The stored types of all containers. */
 export type StoredType = Dtype | GgmlBlockType;
 
-/** Those that can be loaded as f32. */
+/** Dtypes that can be loaded as f32. */
 export const FLOAT_DTYPES = ["F64", "F32", "F16", "BF16"] as const;
 export type FloatDtype = (typeof FLOAT_DTYPES)[number];
-/** Those that f32 can be stored as. */
+/** Dtypes as which f32 can be stored. */
 export type DecodedDtype = Exclude<FloatDtype, "F64">;
 
 const TO_F32 = { F64: narrowF64, F16: decodeF16, BF16: decodeBf16 };
@@ -73,8 +73,8 @@ export function dtypeBytes(dtype: Dtype, length: number): number {
 }
 
 /**
- * Write little-endian `bytes` as f32 to `out`. F64 is rounded to nearest even, the rest is exact.
- * Inside `arena.scope`; `out` f32 [bytes / dtypeBytes(dtype, 1)].
+ * Loads little-endian `bytes` as f32 to `out` [bytes / dtypeBytes(dtype, 1)]. F64 is rounded, nearest-even; the rest
+ * is exact. Inside `arena.scope`.
  */
 export function loadFloats(
   out: Pointer,
@@ -90,14 +90,14 @@ export function loadFloats(
   arena.scope(() => TO_F32[dtype](out, arena.copyIn(bytes), length));
 }
 
-/** The f32 bits from which on magnitudes are rounded to an infinity, or are one or NaN already. */
+/** The f32 bits of the smallest magnitude that becomes an infinity in each dtype. */
 const OVERFLOW_BITS: Record<DecodedDtype, number> = {
   F32: 0x7f800000,
   F16: 0x477ff000, // 65520
   BF16: 0x7f7f8000,
 };
 
-/** Whether any of the f32 [length] at `x` is none that `dtype` holds: NaN, infinite, or beyond it. */
+/** Whether any of the f32 [length] at `x` is NaN, infinite, or beyond `dtype`. */
 export function overflows(
   dtype: DecodedDtype,
   x: Pointer,
@@ -106,10 +106,7 @@ export function overflows(
   return largestBits(x, length) >= OVERFLOW_BITS[dtype];
 }
 
-/**
- * Little-endian bytes of the f32 [length] at `x`, rounded to nearest even, in `out`. Inside
- * `arena.scope`.
- */
+/** Stores the f32 [length] at `x` as little-endian bytes in `out`, rounded nearest-even. Inside `arena.scope`. */
 export function storeFloats(
   dtype: DecodedDtype,
   x: Pointer,

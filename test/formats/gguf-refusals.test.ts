@@ -415,7 +415,7 @@ test("a part of a split, with tensors or without, is told as that", async () => 
     pairCount: EXAMPLE.pairs.length + 2,
   });
   const empty = { tensors: [], tensorCount: 0, data: new Uint8Array(0) };
-  const merge = "; `llama-gguf-split --merge` makes one file of them";
+  const merge = "; merge the parts with `llama-gguf-split --merge`";
   await expectRefused({ ...split(0, 3), ...empty }, "malformed_body", `Expected a whole GGUF, got part 1 of 3${merge}`); // prettier-ignore
   await expectRefused(split(1, 2), "malformed_body", `Expected a whole GGUF, got part 2 of 2${merge}`); // prettier-ignore
   await expectRefused(split(3, 3), "malformed_body", "split.no below split.count, 3, got 3"); // prettier-ignore

@@ -277,7 +277,7 @@ describe("it is refused by name", () => {
     [
       "a part of a model",
       [{ "split.count": { uint32: 3 } }],
-      "Expected a whole GGUF, got part 1 of 3; `llama-gguf-split --merge` makes one file of them",
+      "Expected a whole GGUF, got part 1 of 3; merge the parts with `llama-gguf-split --merge`",
     ],
     [
       "an adapter",

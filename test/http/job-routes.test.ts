@@ -201,7 +201,7 @@ test("options that no file could have begin no job", async () => {
         source: "small",
         options: { rounding: "stochastic", scale: "mse" },
       },
-      "Expected scale=rceil or another for rounding=stochastic",
+      "Expected another scale rule, such as scale=rceil, for rounding=stochastic",
     ],
     [
       {
@@ -221,7 +221,7 @@ test("options that no file could have begin no job", async () => {
         source: "small",
         options: { compare: ["rounding=stochastic;scale=mse"] },
       },
-      "Expected scale=rceil or another for rounding=stochastic",
+      "Expected another scale rule, such as scale=rceil, for rounding=stochastic",
     ],
     [
       { operation: "repack", source: "small", options: {} },

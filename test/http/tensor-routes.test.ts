@@ -447,7 +447,7 @@ describe("POST /v1/quantize refuses", () => {
     ["scale=up", "floor, rceil, ceil, even, mse", '"up"'],
     [
       "scale=mse&rounding=stochastic",
-      "scale=rceil or another for rounding=stochastic",
+      "another scale rule, such as scale=rceil, for rounding=stochastic",
       "mse",
     ],
     ["min-scale=2", "0, 1", '"2"'],

@@ -11,12 +11,12 @@ export const BLOCK_FORMATS: Record<FormatName, BlockFormat> = {
   "mxfp8-e5m2": mxfp8("e5m2", 57344),
 };
 
-/** Errors: `invalid_option` for a choice that the scheme's format or rounding does not have */
+/** Errors: `invalid_option` for a choice that the scheme's format or rounding does not support */
 export function checkScheme(scheme: Scheme): void {
   if (scheme.scale === "mse" && scheme.rounding === "stochastic")
     throw new AppError(
       "invalid_option",
-      "Expected scale=rceil or another for rounding=stochastic, which is unbiased where nothing clips, got mse, whose errors are those of rounding to nearest",
+      "Expected another scale rule, such as scale=rceil, for rounding=stochastic, got mse, which minimizes the error of rounding to nearest",
     );
   const refusal = BLOCK_FORMATS[scheme.format].refusal(scheme);
   if (refusal === undefined) return;

@@ -1,5 +1,5 @@
 /**
- * How files name and arrange a quantized tensor `x` [..., K], G = K/32, beside others as they came:
+ * How files name and store a quantized tensor `x` [..., K], G = K/32; other tensors are unchanged.
  *
  *   gpt-oss             x_blocks u8 [..., G, 16], x_scales u8 [..., G]: transformers
  *   openai              x.blocks and x.scales: the same, in OpenAI's own files
@@ -13,7 +13,7 @@
  *   deepseek            x.weight i8 [..., K/2], x.scale f8_e8m0 [..., G]: DeepSeek-V4
  *   f4                  x f4 [..., K], x_scale f8_e8m0 [..., G]
  *
- * A layout is an entry of the table; nothing else knows of it.
+ * All that the code knows about a layout is its entry in this table.
  */
 import { invalidOption } from "../../api/option-kinds.ts";
 import type { FormatName, Layout } from "../../api/scheme.ts";
@@ -24,13 +24,13 @@ import type { StoredType } from "../dtype.ts";
 import type { TensorHead } from "../tensor.ts";
 import type { Rows } from "./block-rows.ts";
 
-/** One of the tensors that stand for `x`. */
+/** One of the stored tensors of `x`. */
 export type Part = {
-  /** What its name has where that of `x` has `base`. */
+  /** The suffix of its name, which replaces the `base` of the name of `x`. */
   suffix: string;
-  /** The one that is written, and others that are read. */
+  /** The dtype that is written first; the others are also read. */
   dtypes: readonly [StoredType, ...StoredType[]];
-  /** The last dimensions, of G blocks; as many for every G. */
+  /** The last dimensions, for G blocks; their number does not depend on G. */
   inner: (groups: number) => number[];
 };
 
@@ -38,11 +38,11 @@ export type BlockLayout = {
   name: Layout;
   target: FileTarget["name"];
   format: FormatName;
-  /** How names of `x` end. */
+  /** The ending that names of `x` must have. */
   base: string;
-  /** Elements and scales; or one, of blocks with their scales. */
+  /** Elements and scales, or one tensor of blocks that include their scales. */
   parts: readonly [Part] | readonly [elements: Part, scales: Part];
-  /** Tensors whose rows are not whole blocks stay as they are. */
+  /** Set if tensors whose rows are not whole blocks are not quantized. */
   wholeRows?: true;
 };
 
@@ -56,14 +56,14 @@ function part(
   return { suffix, dtypes, inner };
 }
 
-/** A byte for each block. */
+/** A part with one scale byte per block. */
 function scales(suffix: string, dtypes: Part["dtypes"] = SCALE_TYPES): Part {
   return part(suffix, dtypes, (groups) => [groups]);
 }
 
 const USUAL = { target: "safetensors", format: "mxfp4", base: "" } as const;
 
-/** The first of a target and a format is what is written unless told. */
+/** The first layout of a target and format is its default. */
 export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
   {
     ...USUAL,
@@ -140,8 +140,8 @@ export const BLOCK_LAYOUTS: readonly BlockLayout[] = [
 ];
 
 /**
- * The layout that files of a target have, by name or unless told.
- * Errors: `invalid_option` for one that the format does not have there
+ * The layout for a target and format: by name, or the default. Errors: `invalid_option` if the format does not have
+ * it there
  */
 export function layoutOf(
   target: FileTarget["name"],
@@ -164,7 +164,7 @@ export function layoutOf(
   throw invalidOption(`layout ${names.join(" or ")} for ${what}`, `"${name}"`);
 }
 
-/** The names of the parts of `name`; undefined where the layout has none for it. */
+/** The names of the parts of `name`; undefined if the layout cannot name them. */
 export function partNames(
   { base, parts }: BlockLayout,
   name: string,
@@ -175,8 +175,8 @@ export function partNames(
 }
 
 /**
- * The tensors that stand for one of `name` and `shape`; `remedy` says what helps where there are none.
- * Errors: `invalid_option` where the layout has no names for it
+ * The stored tensors of a tensor; `remedy` is appended to errors. Errors: `invalid_option` if the layout cannot name
+ * them
  */
 export function packedHeads(
   layout: BlockLayout,

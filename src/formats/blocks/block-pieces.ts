@@ -1,10 +1,10 @@
 /**
- * Pieces of a tensor in a block format, and back, in the kernels' memory.
+ * Quantizes and dequantizes pieces of a tensor in the kernels' memory.
  *
  *   x f32 [count]  ↔  elements u8, as the format says
  *                     scales u8 [count / 32]    E8M0: 2^(byte − 127), 255 is NaN
  *
- * Noise is indexed in the whole padded tensor, so pieces do not show in the bytes. Called inside
+ * Noise is indexed in the whole padded tensor, so the bytes do not depend on how it is cut. Called inside
  * `arena.scope`.
  */
 import type { Pointer } from "../../kernels/arena.ts";
@@ -37,20 +37,20 @@ import type { Lost } from "./nonfinite.ts";
 
 /** f32 bits. */
 const INFINITY_BITS = 0x7f800000;
-/** Sums of 256, as the longest rotation has on its way, times 4/3 are finite in f32 below. */
+/** Sums of 256 values below this, as in the longest rotation, times 4/3, are finite in f32. */
 const SURELY_FINITE = 2 ** 119;
 
-/** What decoding needs of a scheme. */
+/** The part of a scheme that decoding needs. */
 export type DecodingScheme = Rotation & Pick<Scheme, "prescale">;
 
 type Rotation = Pick<Scheme, "hadamard" | "seed">;
 
-/** The noise of the tensor at `position` among the sorted names of all: which are quantized changes none of it. */
+/** The noise key of the tensor at `position` among all sorted names; which of them are quantized does not affect it. */
 export function roundingKey(seed: number, position: number): NoiseKey {
   return noiseKey(seed, PURPOSE.fileRounding, position);
 }
 
-/** Which noise each tensor gets: its place among the sorted names, whatever the order in the file. */
+/** Each tensor's position among the sorted names, which selects its noise, whatever the order in the file. */
 export function sortedPositions(
   tensors: Iterable<{ name: string }>,
 ): Map<string, number> {
@@ -58,7 +58,7 @@ export function sortedPositions(
   return new Map(names.sort(compareNames).map((name, i) => [name, i]));
 }
 
-/** The f32 [count] of a piece, its rows padded with zeros, from little-endian `bytes`. */
+/** Loads a piece as f32 [count], rows padded with zeros, from little-endian `bytes`. */
 export function loadPiece(
   bytes: Uint8Array,
   dtype: FloatDtype,
@@ -70,7 +70,7 @@ export function loadPiece(
   const padded = count / rows;
   if (padded === real) return x;
   const values = arena.f32(x, count);
-  // From the last row on, so that none is overwritten before it has moved.
+  // Backwards, so that no row is overwritten before it has moved.
   for (let row = rows - 1; row >= 0; row--) {
     const start = row * padded;
     values.copyWithin(start, row * real, (row + 1) * real);
@@ -79,16 +79,16 @@ export function loadPiece(
   return x;
 }
 
-/** Told of each piece that is packed plainly: f32 [count], and what decoding gives. Inside `arena.scope`. */
+/** Called for each piece packed without rotation, with f32 [count] and its decoded values. Inside `arena.scope`. */
 export type Observe = (x: Pointer, decoded: Pointer, count: number) => void;
 
-/** Who is told of what becomes of a piece. */
+/** Callbacks for pieces. */
 export type PieceListeners = {
   observe?: Observe | undefined;
   lost?: Lost | undefined;
 };
 
-/** The blocks of f32 [count] at `x`, which the rotation overwrites if there is one. */
+/** Quantizes f32 [count] at `x`; a rotation overwrites `x`. */
 export function packBlocks(
   x: Pointer,
   { start, count }: Piece,
@@ -116,7 +116,7 @@ export function packBlocks(
   return packed;
 }
 
-/** Only blocks of the largest scales can, so few have to be decoded. */
+/** Only blocks with the largest scales can decode to infinity, so few have to be decoded. */
 function decodesToNonfinite(
   packed: Packed,
   count: number,
@@ -132,7 +132,7 @@ function decodesToNonfinite(
   );
 }
 
-/** Its values as f32 [count], times 4/3 if they were prescaled by 3/4, the RHT undone. */
+/** Dequantizes to f32 [count], times 4/3 if the values were prescaled by 3/4, with the RHT inverted. */
 export function unpackBlocks(
   packed: Packed,
   count: number,
@@ -146,7 +146,7 @@ export function unpackBlocks(
   return x;
 }
 
-/** ggml's blocks of a piece of `count` elements, a view. */
+/** A piece of `count` elements as ggml's blocks; a view. */
 export function toGgml(
   { elements, scales }: Packed,
   count: number,
@@ -158,7 +158,7 @@ export function toGgml(
   return arena.u8(out, blocks * GGML_BLOCK_BYTES);
 }
 
-/** The inverse of `toGgml`, copied in. */
+/** The inverse of `toGgml`; copies to the arena. */
 export function fromGgml(bytes: Uint8Array): Packed {
   const { arena } = kernels();
   const blocks = bytes.length / GGML_BLOCK_BYTES;
@@ -168,7 +168,7 @@ export function fromGgml(bytes: Uint8Array): Packed {
   return { elements, scales };
 }
 
-/** f32 [count] at `x` as little-endian `dtype`, without the padding. Overwrites `x`. */
+/** Stores f32 [count] at `x` as little-endian `dtype`, without padding. Overwrites `x`. */
 export function storePiece(
   x: Pointer,
   piece: Piece,
@@ -185,7 +185,7 @@ export function storePiece(
   return storeFloats(dtype, x, length, out);
 }
 
-/** The rows of `x` moved together, in place, to f32 [rows · real]. */
+/** Removes the padding of rows in place; gives f32 [rows · real]. */
 export function withoutPadding(
   x: Pointer,
   { rows, real, count }: Piece,
@@ -199,7 +199,7 @@ export function withoutPadding(
   return x;
 }
 
-/** Apply the RHT that all tensors of a file share. */
+/** Applies the RHT that all tensors of a file share. */
 export function rotate(
   x: Pointer,
   count: number,

@@ -1,6 +1,6 @@
 /**
- * How a tensor is cut into pieces for the kernels: rows of K elements, each padded with zeros to
- * whole blocks, in pieces that do not depend on how the bytes arrive.
+ * Cuts a tensor into pieces for the kernels: rows of K elements, each padded with zeros to whole blocks. Pieces do
+ * not depend on how the bytes arrive.
  *
  * Elements are counted in the padded tensor: row · padded + k.
  */
@@ -19,7 +19,7 @@ export type Rows = {
   rows: number;
   /** Elements of a row. */
   k: number;
-  /** The same, with its padding: a multiple of the block and segment lengths. */
+  /** Elements of a row with its padding: a multiple of the block and segment lengths. */
   padded: number;
 };
 
@@ -28,7 +28,7 @@ export type Piece = {
   start: number;
   /** Elements, padding included. */
   count: number;
-  /** Rows, or parts of one, of `real` elements and `count / rows` with padding. */
+  /** Number of rows, or 1 for a part of a row; each has `real` elements, and `count / rows` with padding. */
   rows: number;
   real: number;
 };
@@ -44,7 +44,7 @@ export function rowsOf(shape: readonly number[], segmentLength: number): Rows {
   };
 }
 
-/** Values that do not go by rows: one, whose last piece alone is short. */
+/** All values as a single row, of which only the last piece is shorter. */
 export function oneRow(shape: readonly number[]): Rows {
   const count = elementCount(shape);
   return { rows: 1, k: count, padded: count };
@@ -80,7 +80,7 @@ function rowsAPiece(padded: number): number {
   return Math.floor(PIECE_LENGTH / padded);
 }
 
-/** Bytes that a piece has in a file of floats. */
+/** Bytes of a piece in a file of floats. */
 export function inputBytes(
   rows: Rows,
   index: number,
@@ -90,7 +90,7 @@ export function inputBytes(
   return dtypeBytes(dtype, piece.rows * piece.real);
 }
 
-/** Errors: `shape_mismatch` for a tensor of more elements than noise has numbers for */
+/** Errors: `shape_mismatch` for a tensor with more elements than the noise counter can index */
 export function checkSize(name: string, { rows, padded }: Rows): void {
   if (rows * padded <= MAX_ELEMENTS) return;
   throw new AppError(

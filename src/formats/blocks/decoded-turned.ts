@@ -1,6 +1,6 @@
 /**
- * Blocks along the rows of [out, in], or of experts [E, out, in], to floats [in, out], as layers store
- * them that were turned to be quantized. A piece is one matrix's elements; it goes in slabs of 32 rows.
+ * Decodes blocks along the rows of [out, in], or of experts [E, out, in], to transposed floats [in, out], for layers
+ * that were transposed to be quantized. A piece is one matrix's elements; output is in slabs of 32 rows.
  */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { transpose } from "../../kernels/matmul.ts";
@@ -15,10 +15,7 @@ import { fromGgml, storePiece } from "./block-pieces.ts";
 import type { Lost } from "./nonfinite.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 
-/**
- * With all scales in `hold`, or from ggml's blocks, which carry theirs. Requires: rows of whole blocks, decoded
- * plainly
- */
+/** Scales are in `hold`, or in ggml's blocks. Requires: rows of whole blocks, no rotation or prescale */
 export function decodedTurned(
   { shape, layout }: Pick<PackedTensor, "shape" | "layout">,
   dtype: DecodedDtype,
@@ -50,7 +47,7 @@ export function decodedTurned(
     },
   };
 
-  /** The blocks of one slab, one of each row, as f32 [out, 32] turned to [32, out]. */
+  /** Decodes one slab, one block of each row, f32 [out, 32], and transposes it to [32, out]. */
   function decodeSlab(
     blocks: Uint8Array,
     scales: Uint8Array | undefined,
@@ -75,7 +72,7 @@ export function decodedTurned(
     });
   }
 
-  /** Of a matrix [out, slabs] of `bytes` each. */
+  /** One column of a matrix [out, slabs] with entries of `bytes`. */
   function column(
     matrix: Uint8Array,
     bytes: number,

@@ -1,4 +1,4 @@
-/** Sections of a conversion that take floats, piece by piece. */
+/** Sections of a conversion whose input is floats, piece by piece. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { DecodedDtype, FloatDtype } from "../dtype.ts";
@@ -13,7 +13,7 @@ import {
   type Rows,
 } from "./block-rows.ts";
 
-/** What `write` makes of each piece, f32 [count] at `x`, inside of `arena.scope`. */
+/** A section that outputs what `write` returns for each piece, f32 [count] at `x`. Inside `arena.scope`. */
 export function floatPieces(
   rows: Rows,
   dtype: FloatDtype,
@@ -33,7 +33,7 @@ export function floatPieces(
   };
 }
 
-/** As `to`, with what `change` makes of each piece, f32 [count] at `x`. */
+/** A section that outputs each piece, f32 [count] at `x`, changed by `change`, as dtype `to`. */
 export function refloated(
   rows: Rows,
   from: FloatDtype,

@@ -1,7 +1,7 @@
 /**
- * A file whose FP8 tensors are read as f32, their scales applied. Operations see the floats alone; what
- * they make of them is woven into the places of the file's own tensors. Of a pair, the part that comes
- * first is held until the other is there; a pair that nothing is made of stays as it was.
+ * Presents a file's FP8 tensors as f32 with their scales applied. Operations only see floats; their output takes the
+ * place of the file's own tensors. Of weight and scale, the one that comes first is held until the other arrives;
+ * pairs for which an operation has no output are copied unchanged.
  */
 import type { TensorFile } from "../containers/container.ts";
 import type { Section } from "../stream/conversion.ts";
@@ -19,18 +19,18 @@ import { fromFloat8, loadScales, type Scaling } from "./float8-sections.ts";
 
 type Woven = {
   tensors: Written[];
-  /** The most bytes held of pairs at once. */
+  /** The most bytes held for pairs at once. */
   heldBytes: number;
 };
 
 export type FloatView = {
-  /** F8 tensors as F32, in the bytes that they have; no scales of theirs. */
+  /** The file with F8 tensors as F32, at their stored byte ranges, and without their scales. */
   file: TensorFile;
-  /** As the file has it. */
+  /** The tensor as stored. */
   stored: (tensor: TensorRange) => TensorRange;
   /** Whether it has a scale. */
   isScaled: (tensor: TensorRange) => boolean;
-  /** For the file's tensors, `parts` for those of the view; undefined is what `stays`. */
+  /** Output for all tensors of the file, given `parts` for those of the view; for undefined parts, `stays`. */
   weave: (
     parts: readonly (Written | undefined)[],
     pool: HoldPool,
@@ -38,7 +38,7 @@ export type FloatView = {
   ) => Woven;
 };
 
-/** `meant` are those whose floats are asked for. Errors: those of `findFloat8` and `checkScales` */
+/** `meant` selects the tensors to be converted. Errors: those of `findFloat8` and `checkScales` */
 export function floatView(
   file: TensorFile,
   meant: (name: string) => boolean,
@@ -86,7 +86,7 @@ export function floatView(
 
 type Hold = { from: TensorRange; until: TensorRange };
 
-/** Put what stands for a weight and its scales into `written`. Holds bytes of `pool` as `hold`. */
+/** Adds the output for a weight and its scales to `written`. Holds bytes as number `hold` of `pool`. */
 function woven(
   { weight, type, scale, inputScale }: Float8Tensor,
   part: Written,
@@ -147,7 +147,7 @@ function endingWith(section: Section, end: () => void): Section {
   };
 }
 
-/** A weight that is held, once its `scaleBytes` are there. */
+/** Converts a held weight when its `scaleBytes` have arrived. */
 function atOnce(
   weight: () => Uint8Array,
   scaleBytes: number,
@@ -171,7 +171,7 @@ function atOnce(
   };
 }
 
-/** What is held of which tensor, until which. */
+/** For each held tensor: its bytes, and the tensor until which it is held. */
 function heldOf(holds: readonly Hold[]) {
   return new Map(
     holds.map(({ from, until }) => [from, { bytes: bytesOf(from), until }]),

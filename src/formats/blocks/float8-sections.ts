@@ -1,4 +1,4 @@
-/** FP8 as f32 on its way into a section that reads f32. */
+/** Decodes FP8 to f32 for a section that reads f32. */
 import { kernels } from "../../kernels/runtime.ts";
 import { dequantizeMxfp8, type Float8Type } from "../../kernels/mxfp8.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
@@ -10,16 +10,19 @@ import type { ScaleDtype, ScaleGrid } from "./fp8-scales.ts";
 /** The scale byte of 1. */
 const ONE = 127;
 
-/** The scales of a tensor, when they are due. */
+/** The scales of a tensor; `values` is called when they are available. */
 export type Scaling = {
   shape: readonly number[];
   grid: ScaleGrid;
   values: () => Float32Array;
-  /** Where an element of those that come lies in the tensor, and how many follow it there; in its order unless told. */
+  /**
+   * Maps an incoming element to its position in the tensor, and the number of elements that follow it there. Default:
+   * in order.
+   */
   lie?: (element: number) => { at: number; run: number };
 };
 
-/** `inner`, which takes f32, for the FP8 codes of the same values. */
+/** Wraps `inner`, which reads f32, to read FP8 codes. */
 export function fromFloat8(
   inner: Section,
   type: Float8Type,
@@ -27,7 +30,7 @@ export function fromFloat8(
 ): Section {
   const buffer = new OutputBuffer();
   const pieceBytes = (piece: number) => inner.pieceBytes(piece) / 4;
-  // Of an element a byte.
+  // One byte per element.
   const starts = startsOf(pieceBytes);
   let scales: Float32Array | undefined;
   return {
@@ -67,7 +70,7 @@ function decode(
   });
 }
 
-/** `x`, from element `start` of what comes on, times its scales, rounded once to f32. */
+/** Multiplies `x`, incoming elements from `start` on, by their scales; rounds once to f32. */
 function applyScales(
   x: Float32Array,
   start: number,
@@ -89,7 +92,7 @@ function applyScales(
     }
   }
 
-  /** Of a row, by its number among all. */
+  /** Index of a row's first scale. */
   function firstScale(row: number): number {
     let [index, stride] = [0, counts.at(-1) ?? 1];
     for (let axis = shape.length - 2; axis >= 0; axis--) {

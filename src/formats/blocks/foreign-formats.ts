@@ -1,4 +1,7 @@
-/** Which quantized formats a file's tensors are in, whoever wrote them; those that are not read are refused by name. */
+/**
+ * Recognizes the quantized formats of a file's tensors, also of other tools; those that cannot be read are refused by
+ * name.
+ */
 import { AppError } from "../../api/errors.ts";
 import type { TensorFile } from "../containers/container.ts";
 import { isDtype } from "../dtype.ts";
@@ -8,13 +11,13 @@ import { isRecorded } from "./quantization-record.ts";
 
 export type RecognizedFormat = {
   format: string;
-  /** How many weights are in it. */
+  /** Number of weights in this format. */
   weights: number;
-  /** The first of them. */
+  /** Name of the first of them. */
   example: string;
 };
 
-/** The formats that are there, most weights first. */
+/** The formats found, in order of their number of weights. */
 export function recognizeFormats(
   tensors: readonly TensorHead[],
 ): RecognizedFormat[] {
@@ -30,7 +33,7 @@ export function recognizeFormats(
   return [...found.values()].toSorted((a, b) => b.weights - a.weights);
 }
 
-/** What each of these tensors is in; undefined where that is not known. */
+/** Returns the format of a tensor; undefined if unknown. */
 export function formatsOf(
   tensors: readonly TensorHead[],
 ): (head: TensorHead) => string | undefined {
@@ -54,8 +57,8 @@ function recognize(
 }
 
 /**
- * Refuse what is known and not read, of the tensors that are `meant`; `remedy` says what helps.
- * Errors: `unsupported_dtype`
+ * Refuses `meant` tensors in known formats that cannot be read; `remedy` is appended to the message. Errors:
+ * `unsupported_dtype`
  */
 export function refuseUnread(
   tensors: readonly TensorHead[],
@@ -73,7 +76,7 @@ export function refuseUnread(
   }
 }
 
-/** Of files of others, all of whose blocks are meant. Errors: `unsupported_dtype` */
+/** Checks a file that this project did not write. Errors: `unsupported_dtype` */
 export function checkRead({ target, tensors, metadata }: TensorFile): void {
   if (!target.isPlain && isRecorded(metadata)) return;
   refuseUnread(tensors);

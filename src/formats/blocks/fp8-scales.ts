@@ -1,12 +1,12 @@
 /**
- * FP8 with scales beside it, as DeepSeek-V3, compressed-tensors (float-quantized), ModelOpt, transformers'
- * own FP8 and others write it. A weight w f8 [..., out, in] is w · scale in f32, whatever the scale's name
- * says of an inverse; and which elements share one is told by shapes:
+ * FP8 weights with separate scales, as written by DeepSeek-V3, compressed-tensors (float-quantized), ModelOpt,
+ * transformers and others. A weight w f8 [..., out, in] means w · scale in f32, even if the scale's name says "inv".
+ * Shapes tell which elements share a scale:
  *
  *   per tensor   [] or [1]
  *   per matrix   [E] or [E, 1, 1]
  *   per row      [..., out] or [..., out, 1]
- *   per block    [..., ceil(out / 128), ceil(in / 128)]: of 128, another power of two, or a whole part
+ *   per block    [..., ceil(out / 128), ceil(in / 128)]: of 128, another power of two, or an exact divisor
  */
 import { AppError } from "../../api/errors.ts";
 import type { StoredType } from "../dtype.ts";
@@ -14,7 +14,7 @@ import { elementCount, type TensorRange } from "../tensor.ts";
 import type { Float8Type } from "../../kernels/mxfp8.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 
-/** What names of scales have behind a weight's, or where they have `base`. */
+/** Suffixes of scale names; they replace `base` at the end of the weight's name. */
 const SCALE_NAMES: readonly { base: string; suffix: string }[] = [
   { base: "", suffix: "_scale_inv" },
   { base: "", suffix: "_scale" },
@@ -25,7 +25,7 @@ const SCALE_NAMES: readonly { base: string; suffix: string }[] = [
   { base: "weight", suffix: "qscale_weight" },
 ];
 
-/** Of activations, which have no meaning once the weight is of another type. */
+/** Scales of activations, which are meaningless once the weight has another type. */
 const INPUT_SCALES: typeof SCALE_NAMES = [
   { base: "weight", suffix: "input_scale" },
   { base: "weight", suffix: "scale_input" },
@@ -40,7 +40,7 @@ export const FLOAT8_DTYPES: Partial<Record<StoredType, Float8Type>> = {
   F8_E5M2: "e5m2",
 };
 
-/** Elements that share a scale, by dimension, and how many scales there are along each. */
+/** Block size (elements that share a scale) and number of scales, by dimension. */
 export type ScaleGrid = {
   blocks: readonly number[];
   counts: readonly number[];
@@ -49,15 +49,15 @@ export type ScaleGrid = {
 export type Float8Tensor = {
   weight: TensorRange;
   type: Float8Type;
-  /** None of a tensor whose codes are its values. */
+  /** Undefined if the codes are the values. */
   scale?: { tensor: TensorRange<ScaleDtype>; grid: ScaleGrid };
-  /** Goes where the weight does. */
+  /** Scale of the activations; removed together with the weight's scale. */
   inputScale?: TensorRange | undefined;
 };
 
 /**
- * The FP8 tensors among these, those of MXFP8 apart.
- * Errors: `shape_mismatch`, `unsupported_dtype` for a scale that does not fit its weight
+ * The FP8 tensors, except those of MXFP8. Errors: `shape_mismatch`, `unsupported_dtype` for a scale that does not fit
+ * its weight
  */
 export function findFloat8(tensors: readonly TensorRange[]): Float8Tensor[] {
   const byName = new Map(tensors.map((tensor) => [tensor.name, tensor]));
@@ -73,9 +73,8 @@ export function findFloat8(tensors: readonly TensorRange[]): Float8Tensor[] {
 }
 
 /**
- * FP8 whose scale is lost, or lies in another file, would be taken for other values: where one matrix of those that
- * are `meant` has a scale, or `isScaled` says that all have, each must.
- * Errors: `malformed_body`
+ * FP8 whose scale is missing or in another file would be read as wrong values. So if one matrix of the `meant` ones
+ * has a scale, or `isScaled`, all must have one. Errors: `malformed_body`
  */
 export function checkScales(
   found: readonly Float8Tensor[],
@@ -115,7 +114,7 @@ function beside(
   return undefined;
 }
 
-/** The weights that a tensor of this name may be the scale of. */
+/** The names of weights for which a tensor of this name may be the scale. */
 export function scaledNames(name: string): string[] {
   return SCALE_NAMES.flatMap(({ base, suffix }) =>
     name.endsWith(suffix)
@@ -124,12 +123,12 @@ export function scaledNames(name: string): string[] {
   );
 }
 
-/** Whether nothing but a weight's scale has such a name: others end in `scale` too. */
+/** Whether only a weight's scale has such a name; other tensors may also end in `scale`. */
 export function namedScale(name: string): boolean {
   return /(weight_scale|[._]scale_inv|\.q?scale_weight)$/.test(name);
 }
 
-/** A scale for every 32 of a row. */
+/** Whether there is a scale for every 32 elements of a row. */
 export function isMxfp8(
   { shape }: Pick<TensorRange, "shape">,
   { dtype, shape: scales }: Pick<TensorRange, "dtype" | "shape">,
@@ -164,7 +163,7 @@ function isScale(tensor: TensorRange): tensor is TensorRange<ScaleDtype> {
   return (SCALE_DTYPES as readonly StoredType[]).includes(tensor.dtype);
 }
 
-/** Undefined where no blocks of `shape` are so many. */
+/** Undefined if no block size gives this number of scales. */
 function gridOf(
   shape: readonly number[],
   scales: readonly number[],
@@ -179,7 +178,7 @@ function gridOf(
     : undefined;
 }
 
-/** The size of `count` blocks along a dimension, of which only one power of two is. */
+/** The block size with which a dimension has `count` blocks; at most one power of two does. */
 function blockOf(size: number, count: number): number | undefined {
   if (count === 1) return Math.max(1, size);
   if (size === 0 || count === 0) return undefined;

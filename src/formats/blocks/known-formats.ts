@@ -1,13 +1,13 @@
-/** The quantized formats that files are known to be in, each with what tells its tensors: names, dtypes and shapes. */
+/** Known quantized formats, each with the names, dtypes and shapes by which its tensors are recognized. */
 import type { TensorHead } from "../tensor.ts";
 import { FLOAT8_DTYPES, isMxfp8 } from "./fp8-scales.ts";
 
 export type HeadsByName = ReadonlyMap<string, TensorHead>;
 
-/** The weight that a tensor belongs to, or undefined where it is of none. */
+/** Returns the name of the weight that a tensor belongs to; undefined if it is not in the format. */
 type Match = (head: TensorHead, heads: HeadsByName) => string | undefined;
 
-/** What two tensors have to be to each other. */
+/** A condition on a pair of tensors. */
 type Fits = (scales: TensorHead, elements: TensorHead) => boolean;
 
 type KnownFormat = { format: string; match: Match; isRead: boolean };
@@ -57,7 +57,7 @@ const UNREAD: readonly [string, Match][] = [
     ),
   ],
   ["NVFP4, MLX", mlx(false, groups(2))],
-  // As frameworks that have a dtype of pairs of codes write it; the scales' says which format it is.
+  // Written by frameworks with a dtype for two codes; the scales' dtype tells the format.
   ["NVFP4, F4 with E4M3 scales", pair("F4", /$/, "_scale", hasE4m3)],
   ["NVFP4, F4 with E4M3 scales", pair("F4", /_packed$/, "_scale", hasE4m3)],
   ["NVFP4, F4 with E4M3 scales", pair("F4", WEIGHT, "scale", hasE4m3)],
@@ -77,7 +77,7 @@ const UNREAD: readonly [string, Match][] = [
   ["FP6", ({ name, dtype }) => dtype.startsWith("F6_") ? name : undefined], // prettier-ignore
 ];
 
-/** The first that matches is meant. */
+/** The first match counts. */
 export const KNOWN_FORMATS: readonly KnownFormat[] = [
   ...READ.map(([format, match]) => ({ format, match, isRead: true })),
   ...UNREAD.map(([format, match]) => ({ format, match, isRead: false })),
@@ -93,7 +93,7 @@ function stemOf(
     : undefined;
 }
 
-/** `x.qweight` by how many columns it and `x.qzeros` have: both are packed along other axes. */
+/** Matches `x.qweight` by its number of columns and that of `x.qzeros`, which are packed along different axes. */
 function zeroed(fits: (packed: number, zeros: number) => boolean): Match {
   return ({ name, dtype, shape }, heads) => {
     const stem = stemOf(name, dtype === "I32", ".qweight");
@@ -102,7 +102,7 @@ function zeroed(fits: (packed: number, zeros: number) => boolean): Match {
   };
 }
 
-/** A tensor of `dtype`, where the one that has `other` for its `suffix` is there, and as `fits` wants it. */
+/** Matches a tensor of `dtype` if the tensor with `other` in place of its `suffix` exists and `fits`. */
 function pair(
   dtype: string,
   suffix: RegExp,
@@ -118,7 +118,7 @@ function pair(
   };
 }
 
-/** MLX's pair: of integers it has biases, too. */
+/** Matches MLX's pair; integer formats also have biases. */
 function mlx(hasBiases: boolean, fits?: Fits): Match {
   const match = pair("U32", WEIGHT, "scales", fits);
   return (head, heads) =>
@@ -127,7 +127,7 @@ function mlx(hasBiases: boolean, fits?: Fits): Match {
       : undefined;
 }
 
-/** Scales that are one for each `elements` of a row's stored ones. */
+/** Requires one scale per `elements` stored elements of a row. */
 function groups(elements: number): Fits {
   return (scales, { shape }) =>
     scales.shape.at(-1) === shape.at(-1)! / elements;

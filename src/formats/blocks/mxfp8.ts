@@ -8,8 +8,8 @@ import {
 import type { BlockFormat } from "./block-format.ts";
 
 /**
- * A rotation spreads outliers over these elements as over any. A prescale of 3/4 is Algorithm 2's, since
- * the floor scale of E2M1 clips above 6 of 8; ties toward zero are ggml's, which has no MXFP8.
+ * A rotation is as useful as for MXFP4. The prescale 3/4 belongs to Algorithm 2 (E2M1's floor scale clips values from
+ * 6 to 8), and ties toward zero to ggml, which has no MXFP8: both are refused.
  */
 export function mxfp8(type: Float8Type, max: number): BlockFormat {
   return {
@@ -25,7 +25,7 @@ export function mxfp8(type: Float8Type, max: number): BlockFormat {
       const quantizer = { rounding, scale, minScale };
       quantizeMxfp8(elements, scales, x, count, type, quantizer);
     },
-    // No factor but 1 comes here: it undoes a prescale.
+    // `factor` is always 1 here, since it undoes a prescale.
     dequantize(out, { elements, scales }, count) {
       dequantizeMxfp8(out, elements, scales, count, type);
     },

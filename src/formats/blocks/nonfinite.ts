@@ -1,7 +1,7 @@
 /**
- * Values that are not finite, or that become so: NaN and infinities, what overflows the type that it
- * becomes, blocks whose scale is NaN. Whoever converts a piece finds out cheaply that there are some, by the
- * largest magnitude or scale, and calls `Lost`; then the piece is searched for where.
+ * Detects values that are or become non-finite: NaN, infinities, overflow of the output type, blocks with a NaN
+ * scale. Converting a piece detects cheaply, by the largest magnitude or scale, that there are some, and calls
+ * `Lost`; then the piece is searched for their positions.
  */
 import { AppError } from "../../api/errors.ts";
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
@@ -18,19 +18,19 @@ import { startsOf } from "../stream/piece-starts.ts";
 export type NonfiniteValue = {
   tensor: string;
   shape: readonly number[];
-  /** In the order of its bytes. */
+  /** Index in the order of the tensor's bytes. */
   element: number;
-  /** As a refusal says it: `NaN`. */
+  /** As in error messages, for example `NaN`. */
   what: string;
 };
 
-/** Told of each. */
+/** Called for each non-finite value. */
 export type Watch = (value: NonfiniteValue) => void;
 
-/** Called within the conversion of a piece that has some. */
+/** Called during the conversion of a piece that has non-finite values. */
 export type Lost = () => void;
 
-/** Errors: `nonfinite_value`, always */
+/** A `Watch` that throws. Errors: `nonfinite_value`, always */
 export function stopAt({
   tensor,
   shape,
@@ -43,7 +43,7 @@ export function stopAt({
   );
 }
 
-/** Of an element of C order. */
+/** The indices of an element in C order. */
 function indices(element: number, shape: readonly number[]): number[] {
   const found: number[] = [];
   for (const size of shape.toReversed()) {
@@ -53,13 +53,13 @@ function indices(element: number, shape: readonly number[]): number[] {
   return found;
 }
 
-/** What a section takes and gives; blocks are neither. */
+/** The float dtypes that a section reads and writes; undefined for blocks. */
 export type WatchedTypes =
   | { reads: FloatDtype; writes?: DecodedDtype }
-  /** With how many elements a piece gives. */
+  /** Decodes blocks; `elements` is the number that a piece gives. */
   | { writes: DecodedDtype; elements: (piece: number) => number };
 
-/** `open`'s section, `watch` told of what it loses; nothing is looked at without one. */
+/** The section of `open`, with `watch` called for its non-finite values; without `watch`, nothing is checked. */
 export function watched(
   { name, shape }: { name: string; shape: readonly number[] },
   types: WatchedTypes,
@@ -90,7 +90,7 @@ export function watched(
             tellInputs(bytes, types.reads, (i, what) => tell(first + i, what))
           )
             return;
-          // A matrix that is turned goes out when it is through.
+          // A transposed matrix is only output after its last piece.
           if (!writes || !chunk) {
             const [i, most] = largestOf(bytes, types.reads);
             return tell(first + i, `${most}, beyond what it becomes,`);
@@ -112,7 +112,7 @@ function elementsIn(bytes: number, dtype: FloatDtype): number {
   return bytes / dtypeBytes(dtype, 1);
 }
 
-/** Each that is not finite as f32; whether there are any. */
+/** Reports each input that is not finite in f32; returns whether there are any. */
 function tellInputs(
   bytes: Uint8Array,
   dtype: FloatDtype,
@@ -150,7 +150,7 @@ function largestOf(
   return [most, values[most]!];
 }
 
-/** As f32; F64 as it is. */
+/** Values as f32; F64 unchanged. */
 export function floatValues(
   bytes: Uint8Array,
   dtype: FloatDtype,
@@ -165,7 +165,7 @@ export function floatValues(
   });
 }
 
-/** The scale byte of a block of NaN. */
+/** Scale byte of a NaN block. */
 const NAN_SCALE = 255;
 
 type PaddedTensor = {
@@ -174,7 +174,7 @@ type PaddedTensor = {
   rows: { padded: number };
 };
 
-/** `watch` told of each block that is NaN, by its first element; `firstBlock` is the first of `scales`. */
+/** Calls `watch` for each NaN block, with its first element; `firstBlock` is the index of the first of `scales`. */
 export function watchScales(
   { name, shape, rows }: PaddedTensor,
   scales: Uint8Array,
@@ -194,7 +194,7 @@ export function watchScales(
   }
 }
 
-/** A section of scales as they come. */
+/** A section that copies scales and watches them. */
 export function watchedScales(
   tensor: PaddedTensor,
   section: Section,

@@ -1,4 +1,4 @@
-/** Sections of a conversion that take blocks: to floats, or to blocks that are stored otherwise. */
+/** Sections of a conversion whose input is blocks: to floats, or to blocks in another layout. */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { GGML_BLOCK_BYTES } from "../../kernels/mxfp4.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -19,22 +19,22 @@ import { type Piece, pieceCount, pieceOf, type Rows } from "./block-rows.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 import { scaleBytes, withHeld } from "./quantized-sections.ts";
 
-/** How blocks come: pieces of `groupBytes` a block that carry all they need. */
+/** A source of blocks: its pieces have `groupBytes` per block, and contain or know all that decoding needs. */
 export type BlockSource = {
   groupBytes: number;
   /** Inside `arena.scope`. */
   load: (bytes: Uint8Array, firstBlock: number) => Packed;
-  /** Nothing is needed any more. */
+  /** Frees what is held. */
   release?: () => void;
 };
 
-/** ggml's blocks, which carry their scales. */
+/** ggml's blocks, which contain their scales. */
 export const GGML_SOURCE: BlockSource = {
   groupBytes: GGML_BLOCK_BYTES,
   load: fromGgml,
 };
 
-/** The second part of a pair, with the first in `hold`, whole. */
+/** Reads the second part of a pair; the first is in `hold`, complete. */
 export function pairSource(
   { layout }: Pick<PackedTensor, "layout">,
   hold: Hold,
@@ -71,7 +71,7 @@ export function pairSource(
   };
 }
 
-/** What `convert` makes of each piece. */
+/** A section that outputs what `convert` returns for each piece. */
 function piecewise(
   rows: Rows,
   { groupBytes, load, release }: BlockSource,
@@ -107,7 +107,7 @@ export function decoded(
   });
 }
 
-/** Of the pieces of `decoded`. */
+/** Number of elements in each piece of `decoded`. */
 export function decodedElements(rows: Rows): (piece: number) => number {
   return (index) => {
     const piece = pieceOf(rows, index);
@@ -115,7 +115,7 @@ export function decodedElements(rows: Rows): (piece: number) => number {
   };
 }
 
-/** As ggml's blocks, the padding of rows among them. */
+/** Converts to ggml's blocks, including the rows' padding. */
 export function interleaved(
   tensor: Pick<PackedTensor, "name" | "shape" | "rows">,
   source: BlockSource,
@@ -130,7 +130,7 @@ export function interleaved(
   });
 }
 
-/** ggml's blocks as elements, and behind them the scales, which are held back until then. */
+/** Converts ggml's blocks to elements, followed by the scales, which are held until then. */
 export function separated(
   tensor: PackedTensor,
   pool: HoldPool,

@@ -25,9 +25,9 @@ import {
 export type PackedTensor = {
   name: string;
   layout: BlockLayout;
-  /** Elements and scales; or one tensor of blocks with their scales. */
+  /** Elements and scales, or one tensor of blocks that include their scales. */
   parts: readonly TensorRange[];
-  /** As it decodes. */
+  /** The decoded shape. */
   shape: readonly number[];
   rows: Rows;
 };
@@ -38,9 +38,8 @@ type Found = Pick<PackedTensor, "name" | "layout" | "parts"> & {
 type ByName = ReadonlyMap<string, TensorRange>;
 
 /**
- * What a file's metadata says is quantized. A file without our metadata, such as a gpt-oss checkpoint, has
- * its tensors found by name and type; a GGUF says of each what it is.
- * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`
+ * Finds quantized tensors: by our metadata; in a file without it, such as a gpt-oss checkpoint, by name and type; in
+ * a GGUF, by type. Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`
  */
 export function findPacked(file: {
   target: Pick<TensorFile["target"], "name" | "isPlain">;
@@ -52,7 +51,7 @@ export function findPacked(file: {
 } {
   const byName = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
   if (!file.target.isPlain && isRecorded(file.metadata)) {
-    // Values of safetensors are strings.
+    // Metadata values of safetensors are strings.
     const metadata = file.metadata as Metadata;
     const scheme = readScheme(metadata);
     const layout = layoutOf(file.target.name, scheme.format, scheme.layout);
@@ -68,7 +67,7 @@ export function findPacked(file: {
   return { scheme: PLAIN, packed: found.map((each) => complete(each, PLAIN)) };
 }
 
-/** Whether it is stored as the layout writes it: others' scales may be of another type. */
+/** Whether a tensor is stored as this layout writes it; scales of other tools may have another dtype. */
 export function isInLayout(
   { layout, parts }: PackedTensor,
   target: BlockLayout,
@@ -92,7 +91,7 @@ function recorded(
   });
 }
 
-/** What `first`, the first of its parts, is with the other. */
+/** The quantized tensor whose first part is `first`, if any layout matches. */
 function recognized(
   first: TensorRange,
   layouts: readonly BlockLayout[],
@@ -107,14 +106,14 @@ function recognized(
       (part) => byName.get(part) ?? [],
     );
     if (parts.length < rules.length) continue;
-    // A name of its own says what it is, or scales that can be nothing else; others say nothing unless all is as it should be.
+    // A distinctive name or dtype identifies the layout; otherwise all shapes and dtypes must match.
     const isNamed = (suffix !== base && rules.length > 1) || hasOwnTypes(layout, parts); // prettier-ignore
     if (isNamed || fits(layout, parts)) return [{ name, layout, parts }];
   }
   return [];
 }
 
-/** FP4 whose scales are exponents by their type. */
+/** Whether the dtypes are distinctive: FP4 with E8M0 scales. */
 function hasOwnTypes(
   { parts: rules }: BlockLayout,
   parts: readonly TensorRange[],
@@ -136,7 +135,7 @@ function fits({ parts: rules }: BlockLayout, parts: readonly TensorRange[]) {
   );
 }
 
-/** With the decoded shape, after checking that the parts fit together. */
+/** Adds the decoded shape, after checking that the parts fit together. */
 function complete(found: Found, { hadamard }: DecodingScheme): PackedTensor {
   const { name, layout, parts, record } = found;
   for (const [i, { dtypes }] of layout.parts.entries()) {
@@ -165,7 +164,7 @@ function complete(found: Found, { hadamard }: DecodingScheme): PackedTensor {
 
 type Blocks = { outer: readonly number[]; groups: number };
 
-/** Scales say how many blocks there are, if they are apart. */
+/** The number of blocks, by the scales if they are separate. */
 function blocksOf(
   { parts: rules }: BlockLayout,
   parts: readonly TensorRange[],
@@ -189,7 +188,7 @@ function blocksOf(
   );
 }
 
-/** Of which shape this is a part's; undefined where it is none. */
+/** The outer dimensions and number of blocks of a part's shape; undefined if it does not fit. */
 function groupsOf(
   { inner }: Part,
   shape: readonly number[],
@@ -206,7 +205,7 @@ function groupsOf(
   return fits ? { outer, groups } : undefined;
 }
 
-/** `K/32, 17` of a part with G blocks of 17. */
+/** The last dimensions as text: `K/32, 17` for a part with blocks of 17 bytes. */
 function innerText({ inner }: Part): string {
   const two = inner(2);
   return inner(1)

@@ -1,7 +1,4 @@
-/**
- * Tensors that are stored as two: the first to come is held until the second does, which then carries
- * all that is needed.
- */
+/** Tensors stored in two parts: the first to arrive is held until the second arrives. */
 import type { Section } from "../stream/conversion.ts";
 import { checkHeld, type HoldPool } from "../stream/hold-pool.ts";
 import { kept, type Written } from "../stream/tensor-sections.ts";
@@ -13,15 +10,15 @@ import {
 } from "./packed-sections.ts";
 import type { PackedTensor } from "./packed-tensors.ts";
 
-/** What becomes of one. */
+/** The output for a quantized tensor. */
 export type Becoming = {
   heads: readonly TensorHead[];
   open: (source: BlockSource) => Section;
 };
 
 /**
- * What stands in the places of the parts of `packed`, and the most bytes held at once.
- * Errors: `body_too_large` where that is more than an isolate has room for
+ * The output in place of the parts of `packed`, and the most bytes held at once. Errors: `body_too_large` if that is
+ * more than an isolate can hold
  */
 export function writeBlocks(
   tensors: readonly TensorRange[],
@@ -30,7 +27,7 @@ export function writeBlocks(
   become: (tensor: PackedTensor) => Becoming,
 ): { written: Map<TensorRange, Written>; heldBytes: number } {
   const written = new Map<TensorRange, Written>();
-  /** By the part that comes first: what is held from there, and until which part. */
+  /** By the first part: the bytes held from there, and until which part. */
   const held = new Map<TensorRange, { bytes: number; until: TensorRange }>();
   for (const [index, tensor] of packed.entries()) {
     const { heads, open } = become(tensor);

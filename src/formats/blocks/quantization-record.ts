@@ -1,20 +1,20 @@
 /**
- * What a quantized file's metadata says of it, so that decoding needs nothing else:
+ * The metadata of a quantized file, so that decoding needs nothing else:
  *
  *   mxfp4.version                 "1"
  *   mxfp4.layout                  "gpt-oss", or another of block-layouts.ts
- *   mxfp4.format                  where it is not "mxfp4"
- *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   as they were asked for
- *   mxfp4.min_scale               "1" where it was asked for
- *   mxfp4.output_type             of a GGUF: "q8_0" | "keep" | "mxfp4"
- *   mxfp4.tensor_type             of a GGUF whose tensors got types by their names, which they were
- *   mxfp4.nonfinite               where they were kept: by tensor how many values are not finite, and the
+ *   mxfp4.format                  if it is not "mxfp4"
+ *   mxfp4.rounding, .scale, .prescale, .hadamard, .seed, .include, .exclude   the options
+ *   mxfp4.min_scale               "1" if it was set
+ *   mxfp4.output_type             in a GGUF: "q8_0" | "keep" | "mxfp4"
+ *   mxfp4.tensor_type             in a GGUF whose tensors were given types by name: those types
+ *   mxfp4.nonfinite               if non-finite values were kept: by tensor, how many there are and the
  *                                 first; or "unchecked"
- *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the tensor before, and "padded",
- *                                 the length of its rows now, where they were padded with zeros
- *   mxfp4.plain                   "false" where a plain reader of the layout gets other values,
+ *   mxfp4.tensor.<x>              {"dtype", "shape", "position"} of the original tensor, and "padded",
+ *                                 the present length of its rows, if they were padded with zeros
+ *   mxfp4.plain                   "false" if a plain reader of the layout gets other values,
  *   mxfp4.plain_reason            and why
- *   mxfp4.unbiased                "true" where E[decoded] is the input
+ *   mxfp4.unbiased                "true" if E[decoded] is the input
  *   mxfp4.unbiased_reason         why it is not
  */
 import { AppError } from "../../api/errors.ts";
@@ -39,7 +39,10 @@ export const RECORD_VERSION = "1";
 
 const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 
-/** What a file says even of a default. Other options came later, and files without them stay as they were. */
+/**
+ * Options that are recorded even at their default. Later options are only recorded if set, so that earlier files'
+ * bytes stay the same.
+ */
 const ALWAYS: ReadonlySet<string> = new Set([
   "rounding",
   "scale",
@@ -48,7 +51,7 @@ const ALWAYS: ReadonlySet<string> = new Set([
   "seed",
 ]);
 
-/** The choices of a file, each under its own key. */
+/** The metadata entries of a scheme. */
 export function writeScheme(
   scheme: Scheme,
   layout: Layout,
@@ -77,12 +80,12 @@ export function writeScheme(
   );
 }
 
-/** Of a file in another layout than before. */
+/** The entry that replaces the layout after a repack. */
 export function layoutRecord(layout: Layout): [string, string] {
   return [`${PREFIX}layout`, layout];
 }
 
-/** What a GGUF's output head and table of tokens were to become, and which types were told by name. */
+/** Entries for a GGUF: the type of its output head and token table, and the types given by name. */
 export function ggufRecords(
   output: GgufOutput,
   types: readonly string[],
@@ -95,12 +98,12 @@ export function ggufRecords(
   ];
 }
 
-/** What came of values that are not finite, where it is known or was not looked at. */
+/** The entry about non-finite values. */
 export function nonfiniteRecord(text: string): [string, string] {
   return [`${PREFIX}nonfinite`, text];
 }
 
-/** What one tensor was. */
+/** The entry about one original tensor. */
 export function writeTensorRecord(
   { name, dtype, shape }: TensorHead,
   position: number,
@@ -114,17 +117,17 @@ export function writeTensorRecord(
   ];
 }
 
-/** Whether a file is of ours, and so names its pairs itself. */
+/** Whether this project wrote the file, so that its metadata names the quantized tensors. */
 export function isRecorded(metadata: ReadonlyMap<string, unknown>): boolean {
   return [...metadata.keys()].some(isRecordKey);
 }
 
-/** Whether this key of a file's metadata is of ours. */
+/** Whether this project wrote the metadata key. */
 export function isRecordKey(key: string): boolean {
   return key.startsWith(PREFIX);
 }
 
-/** Errors: `name_collision` if the keys of a file say that it has been quantized already */
+/** Errors: `name_collision` if the file is already quantized */
 export function checkUnrecorded(keys: Iterable<string>): void {
   const key = [...keys].find(isRecordKey);
   if (key === undefined) return;
@@ -134,10 +137,10 @@ export function checkUnrecorded(keys: Iterable<string>): void {
   );
 }
 
-/** How plain files decode. */
+/** The scheme with which files without metadata are decoded. */
 export const PLAIN: DecodingScheme = { prescale: 1, hadamard: 0, seed: 0 };
 
-/** What `writeScheme` wrote. */
+/** Reads what `writeScheme` wrote. */
 export function readScheme(metadata: Metadata): Scheme & { layout: Layout } {
   readChoice(metadata, "version", [RECORD_VERSION]);
   const layout = readChoice(metadata, "layout", LAYOUTS);
@@ -155,12 +158,12 @@ function readOption(metadata: Metadata, name: keyof Scheme): unknown {
   return value;
 }
 
-/** `min_scale` of `minScale`. */
+/** For example `min_scale` for `minScale`. */
 function recordName(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
 }
 
-/** The names of the tensors that were quantized, and their records, which are not checked yet. */
+/** The quantized tensors' names and their records, unchecked. */
 export function readTensorRecords(metadata: Metadata): Map<string, string> {
   const records = [...metadata].filter(([key]) =>
     key.startsWith(TENSOR_PREFIX),
@@ -170,7 +173,7 @@ export function readTensorRecords(metadata: Metadata): Map<string, string> {
   );
 }
 
-/** The shape in a record, which differs from `outer` and rows of `padded` only by the rows' padding. */
+/** The shape in a record, checked: it may differ from `outer` and rows of `padded` only by the rows' padding. */
 export function readShape(
   name: string,
   record: string,

@@ -22,7 +22,7 @@ import type { Lost } from "./nonfinite.ts";
 import { floatPieces } from "./float-sections.ts";
 import type { Scheme } from "../../api/scheme.ts";
 
-/** Elements of the floats that `floats` loads, and behind them their scales, which are in `hold` until then. */
+/** Outputs the elements of the floats that `floats` loads, followed by their scales, which are in `hold` until then. */
 export function quantizedFloats(
   floats: (write: PieceWriter["write"]) => Section,
   scheme: Scheme,
@@ -42,7 +42,7 @@ export function quantizedFloats(
   return { ...withHeld(section, hold), release: () => out.release() };
 }
 
-/** `section`, and behind its last piece what is held. */
+/** `section`, followed by the held bytes after its last piece. */
 export function withHeld(section: Section, hold: Hold): Section {
   return {
     ...section,
@@ -73,13 +73,13 @@ export function quantized(
   );
 }
 
-/** How a piece is written where all that belongs to a block lies in it, so that nothing is held back. */
+/** Writes pieces in a layout whose blocks are self-contained, so that nothing is held. */
 export type PieceWriter = {
-  /** Of 32 elements. */
+  /** Bytes per 32 elements. */
   blockBytes: number;
-  /** Whether bytes depend on where in the tensor a piece is. */
+  /** Whether the bytes depend on the piece's position in the tensor. */
   isNoisy: boolean;
-  /** The bytes of f32 [count] at `x`, a view. Inside of `arena.scope`. */
+  /** The bytes for f32 [count] at `x`; a view. Inside `arena.scope`. */
   write: (x: Pointer, piece: Piece, lost?: Lost) => Uint8Array<ArrayBuffer>;
 };
 
@@ -107,7 +107,7 @@ export const Q8_BLOCKS: PieceWriter = {
   },
 };
 
-/** Floats, which are as many bytes each. */
+/** Plain floats. */
 export function floatBlocks(dtype: DecodedDtype): PieceWriter {
   return {
     blockBytes: dtypeBytes(dtype, BLOCK_SIZE),
@@ -134,14 +134,14 @@ export function converted(
   return { ...section, release: () => out.release() };
 }
 
-/** Of blocks of Q8_0, whose f16 scales are infinite where a value is beyond 127 times the largest. */
+/** Whether a Q8_0 block has a non-finite f16 scale, which values beyond 127 times the largest f16 cause. */
 function hasNonfiniteScale(blocks: Uint16Array): boolean {
   for (let at = 0; at < blocks.length; at += Q8_BLOCK_BYTES / 2)
     if ((blocks[at]! & 0x7c00) === 0x7c00) return true;
   return false;
 }
 
-/** Of all scales of a tensor, which are held back. */
+/** Bytes of all scales of a tensor, which are held until its end. */
 export function scaleBytes({ rows, padded }: Rows): number {
   return (rows * padded) / BLOCK_SIZE;
 }

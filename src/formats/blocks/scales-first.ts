@@ -1,17 +1,16 @@
 /**
- * Another order of a file's tensors, for a reader that may start anywhere: the scales of a pair before
- * its elements. Decoding then holds a pair's scales, a fraction of its elements, whatever order the
- * file has.
+ * Reorders a file's tensors, for a source with random access: the scales of a pair before its elements. Decoding then
+ * only holds scales, a fraction of the elements, whatever the file's order.
  */
 import type { TensorFile } from "../containers/container.ts";
 import type { TensorRange } from "../tensor.ts";
 import { findFloat8 } from "./fp8-scales.ts";
 import { findPacked } from "./packed-tensors.ts";
 
-/** A stretch of the reordered data, and where it is in the file's. */
+/** A stretch of the reordered data, and its position in the file. */
 export type MovedStretch = { start: number; end: number; from: number };
 
-/** Of which pairs is told. Errors: those of `findPacked` for blocks, of `findFloat8` for FP8 */
+/** `pairs` tells which kinds are reordered. Errors: those of `findPacked` for blocks, of `findFloat8` for FP8 */
 export function scalesFirst(
   file: TensorFile,
   pairs: { blocks: boolean; float8: boolean },

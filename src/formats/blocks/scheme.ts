@@ -1,4 +1,4 @@
-/** Schemes from the options that were told, and what their bytes mean to others. */
+/** Builds schemes from options, and tells how other readers decode their bytes. */
 import {
   type PresetName,
   SCHEME_PRESETS,
@@ -13,18 +13,18 @@ import {
 import type { SchemeOptions } from "../../api/tensors.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 
-/** What is not chosen otherwise. Stochastic rounding is unbiased only if nothing clips. */
+/** The default scale rule. Stochastic rounding is only unbiased if nothing clips. */
 export function defaultScale(rounding: RoundingMode): ScaleRule {
   return rounding === "stochastic" ? "rceil" : SCHEME_OPTIONS.scale.default;
 }
 
 const SCHEME_NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 
-/** What is told, else the preset's, else the default. */
+/** Explicit options, then the preset's, then defaults. */
 export function schemeOf(options: SchemeOptions): Scheme {
   const chosen = presetOf(options);
   const rounding = options.rounding ?? chosen.rounding;
-  // Floor clips, which stochastic rounding told beside a preset to nearest must not.
+  // A preset's floor scale clips, which is wrong if stochastic rounding is set explicitly.
   const isFloorLeft = rounding === "stochastic" && rounding !== chosen.rounding;
   const choice = (name: keyof Scheme) =>
     name === "scale" && isFloorLeft && chosen.scale === "floor"
@@ -40,7 +40,7 @@ export function schemeOf(options: SchemeOptions): Scheme {
   return Object.fromEntries(values) as Scheme;
 }
 
-/** What the preset among the options chooses; nothing without one. */
+/** The choices of the preset, if there is one. */
 export function presetOf({
   preset,
 }: {
@@ -51,7 +51,7 @@ export function presetOf({
 
 export const DEFAULT_SCHEME = schemeOf({});
 
-/** Why readers that know nothing of us would get other values; none where they get the same. */
+/** Why readers without our metadata would get other values; empty if they get the same. */
 export function notPlain(scheme: Scheme, padsRows: boolean): string[] {
   return [
     ...(scheme.prescale === 1
@@ -68,7 +68,7 @@ export function notPlain(scheme: Scheme, padsRows: boolean): string[] {
   ];
 }
 
-/** Why E[decoded] is not the input; undefined where it is. */
+/** Why E[decoded] is not the input; undefined if it is. */
 export function bias(scheme: Scheme): string | undefined {
   const { format, rounding, scale: rule, prescale } = scheme;
   if (rounding !== "stochastic") return "nearest rounding";

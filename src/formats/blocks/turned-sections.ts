@@ -1,4 +1,7 @@
-/** Sections of a conversion that take a weight stored [in, out], or experts [E, in, out], and give [out, in]. */
+/**
+ * Sections of a conversion that transpose: input is a weight stored [in, out], or experts [E, in, out]; output is
+ * [out, in].
+ */
 import type { NoiseKey } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { Scheme } from "../../api/scheme.ts";
@@ -12,8 +15,8 @@ import type { PieceWriter } from "./quantized-sections.ts";
 import { TurnedSlabs } from "./turned-slabs.ts";
 
 /**
- * Elements, held until their matrix is through, and all scales behind them. Two holds of `pool`, from
- * `hold` on. Requires: in % 32 == 0
+ * Quantizes. Elements are held until their matrix is complete, and all scales until the end, in two holds of `pool`
+ * from number `hold` on. Requires: in % 32 == 0
  */
 export function quantizedTurned(
   shape: readonly number[],
@@ -61,8 +64,8 @@ export function quantizedTurned(
 }
 
 /**
- * What `write` makes of each row's stretch of a slab, `bytes` of 32 elements, in its place; a matrix is held
- * until it is through.
+ * Writes each row's stretch of a slab with `write`, `blockBytes` per 32 elements; a matrix is held until it is
+ * complete.
  */
 export function convertedTurned(
   shape: readonly number[],

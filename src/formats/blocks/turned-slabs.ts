@@ -1,6 +1,6 @@
 /**
- * A weight that is stored [in, out], or experts [E, in, out], on its way to [out, in]: it comes in slabs of
- * one block's rows, whose columns are turned into blocks.
+ * Transposes a weight stored [in, out], or experts [E, in, out], to [out, in]: it arrives in slabs of 32 rows, whose
+ * columns become blocks.
  */
 import type { Pointer } from "../../kernels/arena.ts";
 import { transpose } from "../../kernels/matmul.ts";
@@ -12,7 +12,7 @@ import type { Piece } from "./block-rows.ts";
 
 export class TurnedSlabs {
   readonly matrices: number;
-  /** Of one matrix; the last may have fewer rows. */
+  /** Slabs per matrix; the last may have fewer rows. */
   readonly slabs: number;
   readonly columns: number;
   readonly #rows: number;
@@ -33,7 +33,7 @@ export class TurnedSlabs {
     return dtypeBytes(this.#dtype, this.height(index) * this.columns);
   }
 
-  /** Which matrix a piece is of, and which of its slabs. */
+  /** The matrix and slab of a piece. */
   place(index: number): { matrix: number; slab: number } {
     return {
       matrix: Math.floor(index / this.slabs),
@@ -41,15 +41,15 @@ export class TurnedSlabs {
     };
   }
 
-  /** Rows of a piece, which are elements of each turned row. */
+  /** Rows of a piece: the number of elements of each transposed row. */
   height(index: number): number {
     const first = this.place(index).slab * BLOCK_SIZE;
     return Math.min(BLOCK_SIZE, this.#rows - first);
   }
 
   /**
-   * The turned rows of a piece as f32 [columns, height], all at once; or one by one where noise, which
-   * is counted along the turned matrix, has each begin at an element of its own. Inside of a scope.
+   * Passes the transposed rows of a piece to `use`, f32 [columns, height], all at once; or one by one, if noise,
+   * which is counted along the transposed matrix, needs each row's own start. Inside an arena scope.
    */
   turn(
     index: number,

@@ -1,4 +1,4 @@
-/** Floats that stay as they are, looked at on their way. */
+/** Copies floats unchanged, and checks them for non-finite values. */
 import { dtypeBytes, type FloatDtype, isFloat } from "../dtype.ts";
 import type { Section } from "../stream/conversion.ts";
 import { startsOf } from "../stream/piece-starts.ts";
@@ -10,7 +10,7 @@ import {
 import type { TensorRange } from "../tensor.ts";
 import { floatValues, type Watch } from "./nonfinite.ts";
 
-/** Bytes as they came; `watch` told of the floats among them that are not finite. */
+/** Copies bytes; `watch` is called for the non-finite floats among them. */
 export function watchedCopy(
   { name, shape, dtype, start, end }: TensorRange,
   watch: Watch | undefined,
@@ -35,7 +35,7 @@ export function watchedCopy(
   };
 }
 
-/** A tensor as it came, looked at. */
+/** A tensor copied and checked. */
 export function watchedTensor(
   tensor: TensorRange,
   watch: Watch | undefined,
@@ -43,14 +43,14 @@ export function watchedTensor(
   return { ...copiedTensor(tensor), open: () => watchedCopy(tensor, watch) };
 }
 
-/** In a word of 32 bits and the next: the bits of exponents, all of them set where a value is not finite. */
+/** Exponent bits in two consecutive 32-bit words; a value is non-finite if all of its are set. */
 const EXPONENTS: Record<FloatDtype, readonly [even: number, odd: number]> = {
   F64: [0, 0x7ff00000],
   F32: [0x7f800000, 0x7f800000],
   F16: [0x7c007c00, 0x7c007c00],
   BF16: [0x7f807f80, 0x7f807f80],
 };
-/** Added to an exponent, carries into its sign where all of its bits are set. */
+/** Added to an exponent, carries into the sign if all exponent bits are set. */
 const CARRIES: typeof EXPONENTS = {
   F64: [0, 0x00100000],
   F32: [0x00800000, 0x00800000],
@@ -59,7 +59,7 @@ const CARRIES: typeof EXPONENTS = {
 };
 const SIGNS = { F64: 1 << 31, F32: 1 << 31, F16: 0x80008000, BF16: 0x80008000 };
 
-/** Two words at a time; what is left of a word is padded with zeros, which are finite. */
+/** Checks two words at a time; an incomplete word is padded with zeros, which are finite. */
 function hasNonfinite(bytes: Uint8Array, dtype: FloatDtype): boolean {
   const isWhole = bytes.length % 8 === 0 && bytes.byteOffset % 4 === 0;
   const [at, length] = isWhole

@@ -1,6 +1,6 @@
 /**
- * A file of tensors as every operation sees it, whatever its container: what is in it, and how another
- * file is written with other tensors in their places.
+ * A file of tensors independent of its container: its contents, and how a file with other tensors in their places is
+ * written.
  */
 import { AppError } from "../../api/errors.ts";
 import type { StoredType } from "../dtype.ts";
@@ -10,11 +10,11 @@ import type { ByteSource } from "../stream/source.ts";
 import type { Written } from "../stream/tensor-sections.ts";
 import type { TensorRange } from "../tensor.ts";
 
-/** A kind of file: told by its first bytes, its head read. */
+/** A file format: recognizing it, and reading its header. */
 export type Container = {
-  /** Whether a file begins like this, by 8 bytes. */
+  /** Whether a file of this format begins with these 8 bytes. */
   recognizes(first: Uint8Array): boolean;
-  /** Take the rest of a head, of which `first` was taken. */
+  /** Reads the rest of a header after `first`. */
   readHead(
     source: ByteSource,
     first: Uint8Array,
@@ -23,15 +23,15 @@ export type Container = {
   ): Promise<TensorFile>;
 };
 
-/** Awaited before much memory is taken for a head, with the most bytes that it may have. */
+/** Awaited before a large header is read, with its maximum size. */
 export type BeforeHead = (headerBytes: number) => Promise<void>;
 
-/** A kind of file that is written: of a GGUF a GGUF, of all others safetensors. */
+/** A format that is written: a GGUF stays a GGUF, all others become safetensors. */
 export type FileTarget = {
   name: "safetensors" | "gguf";
   /**
-   * Its readers go by what each tensor's type says, as those of a GGUF do: they undo nothing that a record tells of, and
-   * no name makes one tensor the scales of another.
+   * Whether readers only rely on each tensor's type, as for GGUF: they do not undo what metadata says, and names do
+   * not mark scales of other tensors.
    */
   isPlain: boolean;
   /** Errors: `name_collision` */
@@ -39,34 +39,34 @@ export type FileTarget = {
 };
 
 export type TensorFile = {
-  /** What other files are written of it. */
+  /** The format in which its conversions are written. */
   target: FileTarget;
-  /** Bytes before the data, which have been taken. */
+  /** Bytes before the data, already read. */
   headBytes: number;
   dataBytes: number;
-  /** In the order of their bytes, between which others may lie that nobody needs. */
+  /** In the order of their bytes; there may be unused bytes in between. */
   tensors: readonly TensorRange[];
-  /** Key-values in order: strings, or as they are encoded in a GGUF. */
+  /** Key-values in order: strings, or the encoded entries of a GGUF. */
   metadata: ReadonlyMap<string, string | Uint8Array>;
-  /** Where tensors may start in what is written: at multiples of it. */
+  /** Tensors in the output start at multiples of this. */
   alignment: number;
 };
 
-/** What becomes of a file. */
+/** The contents of an output file. */
 export type Output = {
-  /** In the places of the file's tensors, one for each. */
+  /** The output for each of the file's tensors, in order. */
   tensors: readonly Written[];
-  /** Which of the key-values stay. */
+  /** Which key-values are kept. */
   keeps: (key: string) => boolean;
-  /** And which come, those of the same keys in their places. */
+  /** Key-values that are added or replaced. */
   adds?: readonly (readonly [key: string, value: string])[];
-  /** What most of a GGUF is of. */
+  /** The main type of a GGUF. */
   mostly?: StoredType;
   pool?: HoldPool;
   heldBytes?: number;
 };
 
-/** Errors: `unsupported_media_type` for GGUF, which only some operations take; `why` says more */
+/** Errors: `unsupported_media_type` for GGUF, which only some operations support; `why` is appended */
 export function withoutGguf(
   file: TensorFile,
   what: string,

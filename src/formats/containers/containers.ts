@@ -1,4 +1,4 @@
-/** Any file's head, by its first bytes. */
+/** Reads the header of a file of any supported format. */
 import { AppError } from "../../api/errors.ts";
 import { dtypeBytes, type FloatDtype } from "../dtype.ts";
 import type { ByteSource } from "../stream/source.ts";
@@ -10,16 +10,16 @@ import { refuseOtherFiles } from "./other-files.ts";
 import { oneTensorFile, SAFETENSORS } from "./safetensors-file.ts";
 import { LENGTH_BYTES, readHeaderLength } from "./safetensors-reader.ts";
 
-/** The last takes what no other knows, and says what it expected. */
+/** The last one takes everything else, and reports what it expected. */
 const CONTAINERS: readonly Container[] = [GGUF, NPY, SAFETENSORS];
 
-/** What a raw body holds, which does not say it itself. */
+/** Dtype and shape of a raw body. */
 export type RawHead = { dtype: FloatDtype; shape: readonly number[] };
 
 /**
- * Take the head of a file of `fileBytes`; what `source` gives next is its data. A raw body's one
- * tensor, and a .npy's, is called `x`.
- * Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`, `body_too_large` for too many tensors
+ * Reads the header of a file of `fileBytes`; what `source` gives next is its data. The only tensor of a raw body or
+ * .npy is called `x`. Errors: `malformed_body`, `unsupported_dtype`, `shape_mismatch`, `body_too_large` for too many
+ * tensors
  */
 export async function readTensorFile(
   source: ByteSource,

@@ -1,6 +1,6 @@
 /**
- * The fields of a GGUF head, taken one by one, since only they tell how long it is. No memory is taken
- * for what a field only claims to follow.
+ * Reads the fields of a GGUF header one by one, since only they tell its length. No memory is allocated on the basis
+ * of a length that the data has not confirmed.
  */
 import { concatenate } from "../stream/bytes.ts";
 import { malformedFile } from "./malformed.ts";
@@ -8,11 +8,11 @@ import type { ByteSource } from "../stream/source.ts";
 
 const malformed = malformedFile("GGUF");
 
-/** Vocabularies are in the head, with all their tokens. */
+/** The header includes the vocabulary with all tokens. */
 const MAX_HEAD_BYTES = 32 * 1024 * 1024;
-/** Of a head that is worth a word before it is taken. */
+/** Headers longer than this are announced before they are read. */
 const LONG_HEAD_BYTES = 1024 * 1024;
-/** Of a key or a tensor's name. */
+/** Limit of a key or tensor name. */
 const MAX_NAME_BYTES = 65_535;
 const LENGTH_BYTES = 8;
 const BLOCK_BYTES = 64 * 1024;
@@ -22,12 +22,12 @@ export class GgufFields {
   readonly #limit: number;
   #beforeLongHead: ((most: number) => Promise<void>) | undefined;
   #position: number;
-  /** What was recorded, in full blocks and one that is not. */
+  /** Recorded bytes: full blocks, and a partial one. */
   #blocks: Uint8Array[] | undefined;
   #block = new Uint8Array(BLOCK_BYTES);
   #blockBytes = 0;
 
-  /** `beforeLongHead` is awaited once, when the head turns out long, with the most that it may take. */
+  /** `beforeLongHead` is awaited once if the header turns out long, with its maximum size. */
   constructor(
     source: ByteSource,
     position: number,
@@ -40,12 +40,12 @@ export class GgufFields {
     this.#beforeLongHead = beforeLongHead;
   }
 
-  /** Where the next field is in the file. */
+  /** Position of the next field in the file. */
   get position(): number {
     return this.#position;
   }
 
-  /** The bytes of all fields that `body` takes; none where it calls `forget`. */
+  /** Returns the bytes of all fields read by `body`; empty if it calls `forget`. */
   async record(body: () => Promise<void>): Promise<Uint8Array> {
     const blocks: Uint8Array[] = (this.#blocks = []);
     this.#blockBytes = 0;
@@ -57,7 +57,7 @@ export class GgufFields {
     return concatenate(bytes, [...blocks, last]);
   }
 
-  /** What is recorded, and all that follows of it, takes no memory. */
+  /** Drops the current recording, to save memory. */
   forget(): void {
     this.#blocks = undefined;
   }
@@ -73,15 +73,15 @@ export class GgufFields {
   }
 
   /**
-   * A u64 that counts things of at least `least` bytes, which are still to come.
-   * Errors: `malformed_body` for more than have room in what is left
+   * A u64 count of entries of at least `least` bytes that follow. Errors: `malformed_body` if they do not fit into
+   * the rest of the file
    */
   async count(what: string, least: number): Promise<number> {
     const count = await this.uint64();
     return checkRoom(what, count, (this.#limit - this.#position) / least);
   }
 
-  /** A key, or a tensor's name. Errors: `malformed_body` for a long one, or one that is no UTF-8 */
+  /** A key or tensor name. Errors: `malformed_body` if it is too long or not UTF-8 */
   async name(): Promise<string> {
     const length = await this.count("bytes of a name", 1);
     if (length > MAX_NAME_BYTES) {
@@ -97,20 +97,17 @@ export class GgufFields {
     }
   }
 
-  /** Errors: `malformed_body` where the file, or the longest head, ends before */
+  /** Skips bytes. Errors: `malformed_body` if the file, or the longest allowed header, ends before */
   async skip(bytes: number): Promise<void> {
     for (let left = bytes; left > 0; left -= BLOCK_BYTES)
       await this.#take(Math.min(left, BLOCK_BYTES));
   }
 
-  /**
-   * Past `count` strings, of which there may be a million: their lengths are taken many at a time.
-   * Errors: those of `skip` and `count`
-   */
+  /** Skips `count` strings, possibly a million; reads many lengths at a time. Errors: those of `skip` and `count` */
   async skipStrings(count: number): Promise<void> {
     let rest = new Uint8Array(0);
     for (let left = count; left > 0;) {
-      // Each that is left has a length at least, so all this is of them.
+      // Each remaining string has at least a length field, so these bytes all belong to them.
       const bytes = Math.min(left * LENGTH_BYTES, BLOCK_BYTES);
       const taken = await this.#take(bytes - rest.length);
       const window = concatenate(bytes, [rest, taken]);

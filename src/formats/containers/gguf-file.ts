@@ -15,8 +15,8 @@ import {
 import { encodePair, writeGgufHead } from "./gguf-writer.ts";
 
 /**
- * `general.file_type` by what most of a file is, as llama.cpp numbers them (include/llama.h): of mixtures of
- * k-quants, the medium one. ggml's other types are no file's.
+ * `general.file_type` by a file's main type, as numbered by llama.cpp (include/llama.h); for k-quant mixtures, the
+ * medium one. ggml's other types have no number.
  */
 const FILE_TYPES: Partial<Record<StoredType, number>> = {
   F32: 0,
@@ -48,7 +48,7 @@ const FILE_TYPES: Partial<Record<StoredType, number>> = {
 };
 const QUANTIZATION_VERSION = 2;
 
-/** ggml's number of each type. */
+/** Type numbers of ggml. */
 const TYPE_NUMBERS = new Map(
   Object.entries(TENSOR_TYPES).map(([type, [name]]) => [name, Number(type)]),
 );
@@ -88,19 +88,19 @@ export const GGUF: Container & FileTarget = {
       sections.push(
         padding === 0 ? open : () => before(new Uint8Array(padding), open()),
       );
-      // The padding behind the last tensor may be missing.
+      // The padding after the last tensor may be missing.
       const next = file.tensors[i + 1]?.start ?? file.dataBytes;
       const unused = next - file.tensors[i]!.end;
       if (unused > 0) sections.push(() => dropped(unused));
     }
     const written = writeGgufHead(pairs, heads, file.alignment);
-    // A vocabulary of megabytes is in it, which slow readers take slowly.
+    // It includes the vocabulary, megabytes that slow readers read slowly.
     const heldBytes = written.head.length;
     return new Conversion({ ...written, sections, heldBytes });
   },
 };
 
-/** Where its tensors lie behind the head. */
+/** The tensors' ranges after the header. */
 export function rangesOf({ tensors, alignment }: GgufHead): TensorRange[] {
   let start = 0;
   return tensors.map((tensor) => {
@@ -113,7 +113,7 @@ export function rangesOf({ tensors, alignment }: GgufHead): TensorRange[] {
   });
 }
 
-/** What a file says of the types in it. */
+/** The key-values about a file's types. */
 export function typePairs(
   mostly: StoredType | undefined,
 ): [string, Uint8Array][] {

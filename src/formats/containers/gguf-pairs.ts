@@ -1,4 +1,4 @@
-/** The key-values of a GGUF: kept as they are encoded, but for the alignment. */
+/** The key-values of a GGUF, kept encoded, except for the alignment. */
 import type { GgufFields } from "./gguf-fields.ts";
 import { DEFAULT_ALIGNMENT, SCALAR_BYTES, VALUE_TYPE } from "./gguf-types.ts";
 import { malformedFile, quoted } from "./malformed.ts";
@@ -6,15 +6,14 @@ import { malformedFile, quoted } from "./malformed.ts";
 const malformed = malformedFile("GGUF");
 
 const ALIGNMENT_KEY = "general.alignment";
-/** The format allows its multiples; llama.cpp takes those alone that are powers of two. */
+/** GGUF allows any multiple of it; llama.cpp only powers of two. */
 const MIN_ALIGNMENT = 8;
-/** So much may pad each tensor: more than pages have, and no more than a piece of a file that is worked on. */
+/** Bounds the padding of each tensor: more than a page, and at most a piece of a conversion. */
 const MAX_ALIGNMENT = 2 ** 20;
 
 /**
- * The next `count` key-values, each key's encoding by key where it is kept, and what they say of the alignment.
- * Errors: `malformed_body` for a key twice, a value type that GGUF does not have, or an alignment that is
- * no u32 or none that is taken
+ * Reads `count` key-values: the encoded entries that are kept, by key, and the alignment. Errors: `malformed_body`
+ * for a duplicate key, an unknown value type, or an invalid alignment
  */
 export async function readPairs(
   fields: GgufFields,

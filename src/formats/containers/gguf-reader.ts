@@ -1,7 +1,4 @@
-/**
- * The head of a GGUF. Reading is strict, as in llama.cpp: tensors follow one another, each padded to
- * the alignment.
- */
+/** Reads the header of a GGUF. Strict, like llama.cpp: tensors follow one another, each padded to the alignment. */
 import { AppError } from "../../api/errors.ts";
 import { GgufFields } from "./gguf-fields.ts";
 import { readPairs } from "./gguf-pairs.ts";
@@ -18,27 +15,27 @@ import { elementCount } from "../tensor.ts";
 
 const malformed = malformedFile("GGUF");
 
-/** The magic of a file whose writer took it for a number in big-endian order: "FUGG". */
+/** The magic written in big-endian order: "FUGG". */
 const SWAPPED_MAGIC = 0x47475546;
 const MAX_DIMENSIONS = 4;
-/** Of one file, of each: what they become in memory must leave room in an isolate. */
+/** Limit of tensors, and of key-values, so that they fit in an isolate's memory. */
 const MAX_ENTRIES = 16_384;
-/** Of the shortest: two lengths, a type, and an offset or a byte of value. */
+/** The shortest entries: two lengths, a type, and an offset or a byte of value. */
 const LEAST_TENSOR_BYTES = 24;
 const LEAST_PAIR_BYTES = 13;
 
 export type GgufHead = {
-  /** Each key's encoding, by key, in order. */
+  /** The encoded entries by key, in order. */
   pairs: ReadonlyMap<string, Uint8Array>;
   alignment: number;
   tensors: readonly GgufTensor[];
 };
 
-/** How a head is read that may be long. */
+/** Options for reading a possibly long header. */
 export type HeadReading = {
-  /** Awaited before more than a MiB of it is taken, with the most bytes that it may have. */
+  /** Awaited before more than 1 MiB of it is read, with its maximum size. */
   beforeLongHead?: ((most: number) => Promise<void>) | undefined;
-  /** Of which key-values the encoding is kept; all are read. */
+  /** Which key-values are kept; all are read. */
   keeps?: (key: string) => boolean;
 };
 
@@ -49,9 +46,8 @@ export function isGguf(first: Uint8Array): boolean {
 }
 
 /**
- * Take a head, whose first 8 bytes were taken before.
- * Errors: `malformed_body`, `unsupported_dtype` for a tensor type that ggml does not have,
- * `body_too_large` for more tensors or key-values than an isolate has room for
+ * Reads a header after its first 8 bytes. Errors: `malformed_body`; `unsupported_dtype` for an unknown tensor type;
+ * `body_too_large` for more tensors or key-values than an isolate can hold
  */
 export async function readGgufHead(
   source: ByteSource,

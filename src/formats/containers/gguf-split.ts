@@ -1,4 +1,4 @@
-/** GGUFs that llama-gguf-split has cut: keys tell which part a file is, and names where the others lie. */
+/** GGUFs split by llama-gguf-split: keys tell which part a file is, file names where the others are. */
 import { AppError } from "../../api/errors.ts";
 import { ggufValue } from "./gguf-value.ts";
 import { malformedFile, quoted } from "./malformed.ts";
@@ -13,7 +13,7 @@ const KEYS = {
 /** Parts count from 1 in names, and from 0 in keys. */
 const NAME = /^(.*)-(\d{5})-of-(\d{5})\.gguf$/;
 
-/** Which part of how many a file is, from 0, and the tensors of all. */
+/** A file's part number, from 0, the number of parts, and the total number of tensors. */
 export type Split = {
   part: number;
   parts: number;
@@ -21,7 +21,7 @@ export type Split = {
 };
 type Pairs = ReadonlyMap<string, Uint8Array>;
 
-/** Undefined of a file that is whole. Errors: `malformed_body` for keys that say what cannot be */
+/** Undefined for a file that is not split. Errors: `malformed_body` for invalid keys */
 export function splitOf(pairs: Pairs): Split | undefined {
   const parts = numberOf(pairs, KEYS.parts) ?? 1;
   if (parts <= 1) return undefined;
@@ -41,25 +41,25 @@ function numberOf(pairs: Pairs, key: string): number | undefined {
   throw malformed(`${key} to be a whole number`, "another value");
 }
 
-/** Whether a key tells of the split alone. */
+/** Whether a key is only about the split. */
 export function isOfSplit(key: string): boolean {
   return (Object.values(KEYS) as string[]).includes(key);
 }
 
-/** Errors: `malformed_body` for a part, where the others cannot be read */
+/** Errors: `malformed_body` for a part of a split file, if the others cannot be read */
 export function checkWhole(pairs: Pairs): void {
   const split = splitOf(pairs);
   if (!split) return;
   const { part, parts } = split;
   throw new AppError(
     "malformed_body",
-    `Expected a whole GGUF, got part ${part + 1} of ${parts}; \`llama-gguf-split --merge\` makes one file of them, and of the first part in their directory the commands read all`,
+    `Expected a whole GGUF, got part ${part + 1} of ${parts}; merge the parts with \`llama-gguf-split --merge\`, or give a command the first part in the directory of all`,
   );
 }
 
 /**
- * The names of all parts, of the first's, `name`. Errors: `malformed_body` where another part was named, or names do not tell
- * where the others lie
+ * The names of all parts, from the first one's, `name`. Errors: `malformed_body` if `name` is another part, or is not
+ * named by the convention
  */
 export function namesOfParts(name: string, { part, parts }: Split): string[] {
   const [, prefix, , told] = NAME.exec(name) ?? [];
@@ -79,7 +79,7 @@ function nameOf(prefix: string, part: number, parts: number): string {
   return `${prefix}-${digits(part + 1)}-of-${digits(parts)}.gguf`;
 }
 
-/** Of the names of one split's parts, and no others, the first. */
+/** The first name, if the names are the parts of one split file; otherwise undefined. */
 export function firstOfSplit(names: readonly string[]): string | undefined {
   const sets = new Set(names.map((name) => name.replace(NAME, "$1/$3")));
   const isSplit = names.every((name) => NAME.test(name));

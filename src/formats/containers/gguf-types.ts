@@ -11,7 +11,7 @@ import { elementCount } from "../tensor.ts";
 export const MAGIC = 0x46554747;
 export const DEFAULT_ALIGNMENT = 32;
 
-/** Numbers of the value types that are more than bytes to us. */
+/** The value types that are interpreted. */
 export const VALUE_TYPE = {
   UINT8: 0,
   UINT32: 4,
@@ -37,7 +37,7 @@ export const SCALAR_BYTES: Record<number, number> = {
   12: 8,
 };
 
-/** ggml's numbers of the tensor types that are more than bytes to us. */
+/** The tensor types that are interpreted, by ggml's numbers. */
 export const GGML_TYPE = {
   F32: 0,
   F16: 1,
@@ -46,7 +46,7 @@ export const GGML_TYPE = {
   MXFP4: 39,
 } as const;
 
-/** Names, elements of a block and their bytes, by ggml's type number. */
+/** Name, elements per block and bytes per block, by ggml's type number. */
 export const TENSOR_TYPES: Record<
   number,
   readonly [name: StoredType, elements: number, bytes: number]
@@ -90,18 +90,18 @@ export const TENSOR_TYPES: Record<
 
 export type GgufTensor = {
   name: string;
-  /** Contiguous first: the reverse of a shape. */
+  /** Contiguous dimension first: a reversed shape. */
   dimensions: readonly number[];
   type: number;
 };
 
-/** Bytes of a tensor of a known type, its padding apart. */
+/** Bytes of a tensor, without padding. */
 export function ggufTensorBytes({ type, dimensions }: GgufTensor): number {
   const [, elements, bytes] = TENSOR_TYPES[type]!;
   return (elementCount(dimensions) / elements) * bytes;
 }
 
-/** Bytes from there to the next multiple of `alignment`. */
+/** Bytes from `bytes` to the next multiple of `alignment`. */
 export function paddingAfter(bytes: number, alignment: number): number {
   return Math.ceil(bytes / alignment) * alignment - bytes;
 }

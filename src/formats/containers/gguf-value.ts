@@ -1,4 +1,4 @@
-/** The value of a GGUF's key. */
+/** Decodes values of a GGUF's key-values. */
 import { SCALAR_BYTES, VALUE_TYPE } from "./gguf-types.ts";
 
 const LENGTH_BYTES = 8;
@@ -6,7 +6,7 @@ const TYPE_BYTES = 4;
 
 export type GgufScalar = string | number | bigint | boolean;
 
-/** A key-value as it stands in a file, whose types were checked as its head was read. */
+/** Decodes an entry whose types were checked when the header was read. */
 export function ggufValue(encoded: Uint8Array): GgufScalar | GgufScalar[] {
   const values = new Values(encoded);
   values.text();
@@ -17,7 +17,7 @@ export function ggufValue(encoded: Uint8Array): GgufScalar | GgufScalar[] {
   return Array.from({ length: count }, () => values.scalar(own));
 }
 
-/** For a reader: strings and scalars as text; undefined of an array. */
+/** Strings and scalars as text for display; undefined for an array. */
 export function ggufText(encoded: Uint8Array): string | undefined {
   const values = new Values(encoded);
   values.text();
@@ -55,7 +55,7 @@ class Values {
     return SCALARS[type]!(this.#view, this.#skip(SCALAR_BYTES[type]!));
   }
 
-  /** Where it was. */
+  /** Advances; returns the position before. */
   #skip(bytes: number): number {
     this.#at += bytes;
     return this.#at - bytes;

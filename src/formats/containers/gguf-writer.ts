@@ -1,4 +1,4 @@
-/** The head of a GGUF that is written, version 3. */
+/** Writes the header of a GGUF, version 3. */
 import { concatenate } from "../stream/bytes.ts";
 import {
   DEFAULT_ALIGNMENT,
@@ -21,7 +21,7 @@ export type GgufValue =
   | { float32s: readonly number[] }
   | { uint8s: Uint8Array };
 
-/** All that stands before the data of these tensors, which follow in this order. */
+/** Everything before the data of these tensors, which follow in this order. */
 export function writeGgufHead(
   pairs: ReadonlyMap<string, Uint8Array>,
   tensors: readonly GgufTensor[],
@@ -46,7 +46,7 @@ export function writeGgufHead(
   return { head, dataBytes: offset };
 }
 
-/** A key-value as it stands in a file. */
+/** Encodes a key-value. */
 export function encodePair(
   key: string,
   value: GgufValue,
@@ -83,7 +83,7 @@ function encodeValue(value: GgufValue): Uint8Array[] {
   return [...array(UINT8, value.uint8s.length), value.uint8s];
 }
 
-/** As every machine that runs this has it. */
+/** All supported machines are little-endian. */
 function littleEndian({
   buffer,
 }: Int32Array<ArrayBuffer> | Float32Array<ArrayBuffer>): Uint8Array {

@@ -1,4 +1,4 @@
-/** How readers refuse a file that is not what its format says, in messages of bounded length. */
+/** Errors for malformed files, with messages of bounded length. */
 import { AppError } from "../../api/errors.ts";
 
 export function malformedFile(
@@ -11,12 +11,12 @@ export function malformedFile(
     );
 }
 
-/** A value of JSON. */
+/** Shows a JSON value. */
 export function shownJson(value: unknown): string {
   return cut(JSON.stringify(value) ?? "nothing", 80);
 }
 
-/** A name, which may be megabytes of anything. */
+/** Shows a name, which may be arbitrarily long. */
 export function quoted(name: string): string {
   return cut(JSON.stringify(name), 200);
 }

@@ -43,7 +43,7 @@ export const NPY: Container = {
   },
 };
 
-/** The rest of a head, of which `first` was taken. Errors: as of `NPY` */
+/** Reads the rest of a header after `first`. Errors: as of `NPY` */
 export async function readNpyHead(
   source: ByteSource,
   first: Uint8Array,
@@ -76,17 +76,17 @@ export async function readNpyHead(
   return { tensor, headBytes };
 }
 
-/** Of the literal's dict, one after the other: a key and its value, a text, a truth or a tuple of sizes. */
+/** Matches one member of the literal's dict: a key, and a string, boolean or tuple of sizes. */
 const MEMBER =
   /\s*(['"])(\w+)\1\s*:\s*(?:(['"])([^'"\\]*)\3|(True|False)|\(([\d\s,L]*)\))\s*(,|(?=\}\s*$))/y;
-/** Python 2 wrote `L` behind a long. */
+/** Python 2 wrote `L` after a long. */
 const SIZE = /^(?:0|[1-9]\d*)L?$/;
 
 function readLiteral(text: string): TensorHead<Dtype> {
   if (/(['"])descr\1\s*:\s*[[(]/.test(text)) {
     throw new AppError(
       "unsupported_dtype",
-      "Expected a .npy of one number for each element, got a structured dtype; save its fields apart",
+      "Expected a .npy of one number for each element, got a structured dtype; save its fields separately",
     );
   }
   const members = readMembers(text);
@@ -110,7 +110,7 @@ function readLiteral(text: string): TensorHead<Dtype> {
     );
   }
   const shape = readSizes(sizes);
-  // Of one dimension, and of none that has a second element, both orders are one.
+  // With at most one dimension of more than one element, both orders are the same.
   const hasOrder =
     shape.filter((size) => size > 1).length > 1 && !shape.includes(0);
   if (order === "True" && hasOrder) {
@@ -122,7 +122,7 @@ function readLiteral(text: string): TensorHead<Dtype> {
   return { name: "x", dtype, shape };
 }
 
-/** Each value's text by its key; undefined where it is no such dict, or has a key twice. */
+/** Each value's text by its key; undefined if this is no such dict or has a duplicate key. */
 function readMembers(text: string): Record<string, string> | undefined {
   const open = /^\s*\{/.exec(text);
   if (!open) return undefined;
@@ -140,7 +140,7 @@ function readMembers(text: string): Record<string, string> | undefined {
   return members.size === 3 ? Object.fromEntries(members) : undefined;
 }
 
-/** NumPy has no bf16: ml_dtypes' is saved as two bytes of anything. */
+/** NumPy has no bf16; that of ml_dtypes is saved as opaque 2-byte values. */
 function remedyOf(descr: string): string {
   if (/^[<|>]V2$/.test(descr))
     return ", as bf16 is saved; save x.astype('float32'), or send x.tobytes() raw with dtype=bf16 and its shape";

@@ -1,15 +1,15 @@
-/** Files that hold tensors otherwise, or stand for one that does: told by their first bytes, and what to do. */
+/** Recognizes files of other formats by their first bytes, and tells what to do with them. */
 import { AppError } from "../../api/errors.ts";
 
 const LFS_POINTER = "version ";
 const ZIP = "PK\x03\x04";
 const GZIP = "\x1f\x8b";
-/** Its protocol follows, from 2. */
+/** Followed by the protocol version, 2 or later. */
 const PICKLE = 0x80;
-/** A safetensors header is never as long: what is shorter may be one. */
+/** No safetensors header is this long; a shorter one may be valid. */
 const LONG_HEADER = 2 ** 24;
 
-/** Errors: `malformed_body` for what begins as another known kind of file */
+/** Errors: `malformed_body` if the file begins like another known format */
 export function refuseOtherFiles(first: Uint8Array): void {
   const view = new DataView(first.buffer, first.byteOffset, first.length);
   if (view.getBigUint64(0, true) < LONG_HEADER) return;

@@ -1,4 +1,4 @@
-/** safetensors as a container, which is also written of what .npy and raw values hold. */
+/** safetensors as a container; also the output format for .npy and raw values. */
 import { type Dtype, DTYPE_BITS, dtypeBytes } from "../dtype.ts";
 import { Conversion, type OpenSection } from "../stream/conversion.ts";
 import { after, dropped } from "../stream/tensor-sections.ts";
@@ -12,7 +12,7 @@ import {
 } from "./safetensors-reader.ts";
 import { ALIGNMENT, writeHead } from "./safetensors-writer.ts";
 
-/** Tensors that only move the next one to a multiple of its width. Readers may drop them. */
+/** Filler tensors, which align the next tensor to its width. Readers may drop them. */
 const FILLER_PREFIX = "mxfp4.filler.";
 
 export const SAFETENSORS: Container & FileTarget = {
@@ -43,7 +43,7 @@ export const SAFETENSORS: Container & FileTarget = {
   },
 };
 
-/** A file of one tensor behind `headBytes`. */
+/** A file with one tensor after `headBytes`. */
 export function oneTensorFile(
   tensor: TensorHead<Dtype>,
   headBytes: number,
@@ -69,9 +69,8 @@ function fileOf(
 }
 
 /**
- * The tensors of an output in their order. Some readers map tensors in place and need them at multiples
- * of their width; a file sorted by width has them there already, and in others a filler of less than 8
- * bytes comes before.
+ * Arranges the tensors of an output in order. Some readers map tensors in place and need them aligned to their width;
+ * in a file sorted by width they are, in others a filler of less than 8 bytes is inserted.
  */
 function arrange(
   file: TensorFile,
@@ -100,7 +99,7 @@ function arrange(
     position += missing;
     for (const { dtype, shape } of own)
       position += dtypeBytes(dtype, elementCount(shape));
-    // Positions matter modulo 8 only, and may pass what bit operators take.
+    // Only positions modulo 8 matter, and positions may exceed 32 bits.
     position %= file.alignment;
   }
   const unused = file.dataBytes - taken;

@@ -1,17 +1,16 @@
-/** The JSON of a safetensors header, as strict as the reference implementation. */
+/** Parses the JSON of a safetensors header, as strictly as the reference implementation. */
 import { isObject } from "../../api/json.ts";
 import { AppError } from "../../api/errors.ts";
 import { malformedFile, shownJson } from "./malformed.ts";
 
 const malformed = malformedFile("safetensors");
 
-/** Of one file: what the header becomes in memory must leave room in an isolate. */
+/** Limit of tensors, so that the parsed header fits in an isolate's memory. */
 export const MAX_TENSORS = 16_384;
 
 /**
- * The members of a header's outermost object, not checked further.
- * Errors: `malformed_body` for what is no JSON object in UTF-8 or has a name twice, `body_too_large` for
- * more tensors than an isolate has room for
+ * The members of a header's outermost object, unchecked. Errors: `malformed_body` if it is not a JSON object in UTF-8
+ * or has a duplicate name; `body_too_large` for more tensors than an isolate can hold
  */
 export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   let text: string;
@@ -39,7 +38,7 @@ export function parseHeader(bytes: Uint8Array): Record<string, unknown> {
   return header;
 }
 
-/** Before it is parsed, which is what takes the memory: by a member that each tensor has. */
+/** Checked before parsing, which takes the memory, by counting a member that each tensor has. */
 function checkTensorCount(text: string): void {
   const member = '"data_offsets"';
   let count = 0;
@@ -58,13 +57,13 @@ function checkTensorCount(text: string): void {
 }
 
 /**
- * The first name that the outermost object of valid JSON `text` has twice, quoted; `JSON.parse`
- * would silently keep the last.
+ * The first duplicate name in the outermost object of valid JSON `text`, quoted; `JSON.parse` would silently keep the
+ * last.
  */
 function duplicateMember(text: string): string | undefined {
   const names = new Set<string>();
   let depth = 0;
-  // Strings with what makes them names, and the brackets outside of strings.
+  // Matches strings, with the colon that makes them names, and brackets outside strings.
   for (const [token, string, colon] of text.matchAll(
     /("(?:[^"\\]|\\.)*")(\s*:)?|[{}[\]]/g,
   )) {

@@ -1,7 +1,6 @@
 /**
- * The head of a safetensors file. Reading is strict, as in the reference implementation
- * (huggingface/safetensors): the tensors fill the data without gaps or overlaps, and no name appears
- * twice.
+ * Reads the header of a safetensors file. Strict, like the reference implementation (huggingface/safetensors):
+ * tensors fill the data without gaps or overlaps, and no name appears twice.
  */
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
@@ -25,8 +24,8 @@ export type SafetensorsHead = {
 };
 
 /**
- * How long the JSON header of a file of `fileBytes` is, by its first 8 bytes.
- * Errors: `malformed_body` where it would be longer than the file, or than 8 MiB
+ * The length of the JSON header, from a file's first 8 bytes. Errors: `malformed_body` if it exceeds the file or 8
+ * MiB
  */
 export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
   if (fileBytes < LENGTH_BYTES) {
@@ -34,7 +33,7 @@ export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
   }
   const view = new DataView(first.buffer, first.byteOffset, first.length);
   const headerBytes = Number(view.getBigUint64(0, true));
-  // No header is a TiB long: these bytes are no length, but the start of another kind of file.
+  // No header is a TiB long: the file has another format.
   if (headerBytes > 2 ** 40) {
     const start = Array.from(first.subarray(0, LENGTH_BYTES), (byte) =>
       byte.toString(16).padStart(2, "0"),
@@ -55,8 +54,8 @@ export function readHeaderLength(first: Uint8Array, fileBytes: number): number {
 }
 
 /**
- * What the JSON header says, checked against the bytes of data that follow it.
- * Errors: `malformed_body`, `unsupported_dtype`, `body_too_large` for too many tensors
+ * Parses the JSON header and checks it against the size of the data. Errors: `malformed_body`, `unsupported_dtype`,
+ * `body_too_large` for too many tensors
  */
 export function readHeader(
   json: Uint8Array,
@@ -91,7 +90,7 @@ export function readHeader(
 }
 
 function readMetadata(entry: unknown): Metadata {
-  // Some writers have none so.
+  // Some writers use null for no metadata.
   if (entry === null) return new Map();
   if (!isObject(entry))
     throw malformed(`${METADATA} to be an object`, shownJson(entry));
@@ -110,7 +109,7 @@ function readMetadata(entry: unknown): Metadata {
   return metadata;
 }
 
-/** Half of a pair of surrogates, which JSON can escape and UTF-8 has no bytes for. */
+/** Refuses lone surrogates, which JSON can escape but UTF-8 cannot encode. */
 function checkText(text: string): void {
   if (/\p{Surrogate}/u.test(text))
     throw malformed(

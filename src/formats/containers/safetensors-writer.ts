@@ -1,16 +1,13 @@
-/** The head of a safetensors file that is written: its tensors' data follows in the order given. */
+/** Writes the header of a safetensors file; the tensors' data follows in the given order. */
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../dtype.ts";
 import { LENGTH_BYTES, METADATA, type Metadata } from "./safetensors-reader.ts";
 import { compareNames, elementCount, type TensorHead } from "../tensor.ts";
 
-/** The data starts at a multiple of it, so that views of the tensors are aligned. */
+/** The data starts at a multiple of this, so that views of the tensors are aligned. */
 export const ALIGNMENT = 8;
 
-/**
- * All that stands before the data of these tensors, which follow in this order.
- * Errors: `name_collision`
- */
+/** Everything before the data of these tensors, which follow in this order. Errors: `name_collision` */
 export function writeHead(
   tensors: readonly TensorHead<Dtype>[],
   metadata: Metadata,
@@ -41,7 +38,7 @@ function checkNames(tensors: readonly TensorHead[]): void {
     if (names.has(name)) {
       throw new AppError(
         "name_collision",
-        `Expected names that differ in the output, got "${name}" twice`,
+        `Expected distinct names in the output, got "${name}" twice`,
       );
     }
     names.add(name);

@@ -1,44 +1,43 @@
 /**
- * A rotation that a model does not see: which weights take which part of it.
+ * Plans folding a rotation into a model's weights without changing what it computes.
  *
- * In a model whose layers read the residual stream through RMS norms and add to it, nothing but the norms'
- * weights minds in which basis the stream is. With those weights folded into the matrices behind them, every
- * vector x of the stream may become R · x, R orthogonal: tables of tokens hold R · x, matrices that write
- * become R · W, matrices that read W · Rᵀ, and the model computes what it did. Within attention the same
- * holds between `v_proj` and `o_proj`, head by head; it does not through an activation function, so what
- * `down_proj` reads stays.
+ * If all layers read the residual stream through RMS norms and add to it, only the norms' weights depend on the basis
+ * of the stream. With these folded into the matrices that follow, each vector x of the stream may become R · x, R
+ * orthogonal: token tables store R · x, matrices that write become R · W, and matrices that read W · Rᵀ. Within
+ * attention the same holds between `v_proj` and `o_proj`, per head. It does not hold through an activation function,
+ * so the input of `down_proj` is not rotated.
  *
- * R is block-diagonal, the random Hadamard transform of segments as files have it, so rows lose their outliers
- * before they are quantized, and plain readers need not know.
+ * R is block-diagonal, the random Hadamard transform of files, so rows lose their outliers before they are quantized,
+ * and plain readers need not know.
  */
 import { AppError } from "../../api/errors.ts";
 import type { SegmentLength } from "../../api/scheme.ts";
 import type { ModelConfig } from "../roles/model-config.ts";
 import type { TensorHead } from "../tensor.ts";
 
-/** Of the residual stream: as long as a block of MXFP4. */
+/** Segment length for the residual stream: that of an MXFP4 block. */
 const STREAM_SEGMENT = 32;
 
-/** What becomes of one tensor; what is not there does not happen. */
+/** The changes to one tensor; undefined ones do not apply. */
 export type Fold = {
-  /** The norm whose weight is multiplied into the columns, by its tensor's name. */
+  /** Name of the norm weight that is multiplied into the columns. */
   norm?: string;
-  /** Segments in which each row is rotated: the axis that the layer reads, or the vector itself. */
+  /** Segment length in which each row is rotated: the axis that the layer reads, or the vector itself. */
   columns?: SegmentLength;
-  /** Segments in which each column is rotated: the axis that the layer writes. */
+  /** Segment length in which each column is rotated: the axis that the layer writes. */
   rows?: SegmentLength;
-  /** It is a norm's weight, which others have taken: with this value it multiplies by 1. */
+  /** For a norm weight that was folded into others: the value with which it multiplies by 1. */
   becomes?: 0 | 1;
 };
 
 export type FoldPlan = {
-  /** By name; tensors that stay as they are have none. */
+  /** By tensor name; unchanged tensors have no entry. */
   folds: ReadonlyMap<string, Fold>;
-  /** A head of its own, where it was tied to the table of tokens: `source` as `fold` makes it. */
+  /** A separate output head, if it was tied to the token table: `source` changed by `fold`. */
   head?: { name: string; source: string; fold: Fold };
-  /** What a norm's weight adds to before it multiplies: 1 for Gemma, whose weights are kept less 1. */
+  /** Added to a norm weight before it multiplies: 1 for Gemma, which stores weights minus 1. */
   normOffset: 0 | 1;
-  /** What config.json has to say afterwards. */
+  /** The config.json of the folded model. */
   config: ModelConfig;
 };
 
@@ -73,7 +72,7 @@ const stays = (): Fold => ({});
 const MLP = String.raw`(?:mlp|block_sparse_moe)`;
 const EXPERT = String.raw`(?:experts\.\d+|shared_experts?)`;
 
-/** Names after the layer's; the first group of a pattern is nothing's owner. */
+/** Patterns of names within a layer; a pattern's first group is the owner, or empty. */
 const LAYER_RULES: readonly Rule[] = [
   [/^input_layernorm\.weight$/, isTaken],
   [/^post_attention_layernorm\.weight$/, isTaken],
@@ -128,8 +127,8 @@ const FINAL_NORM = "model.norm.weight";
 const HEAD = "lm_head.weight";
 
 /**
- * Errors: `invalid_option` for a model that it would change: norms that are not RMS norms or not ahead of
- * the layers, tensors whose part in it is not known, widths that segments do not divide
+ * Errors: `invalid_option` for a model whose results would change: norms that are not RMS norms or not before the
+ * layers, unknown tensors, widths that segments do not divide
  */
 export function foldPlan(
   heads: readonly TensorHead[],
@@ -202,7 +201,7 @@ function streamOf(heads: readonly TensorHead[], config: ModelConfig): Stream {
     typeof config.head_dim === "number"
       ? config.head_dim
       : width / Number(config.num_attention_heads);
-  // Fused with q and k, v's rows are not a matrix of their own.
+  // If fused with q and k, v is not a separate matrix.
   const isSplit =
     heads.some(({ name }) => name.endsWith("v_proj.weight")) &&
     !heads.some(({ name }) => name.endsWith("qkv_proj.weight"));

@@ -1,4 +1,4 @@
-/** The folds of a tensor on rows that are in the kernels' memory. */
+/** Folds rows of a tensor in the kernels' memory. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { transpose } from "../../kernels/matmul.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -6,9 +6,9 @@ import { rotate } from "../blocks/block-pieces.ts";
 import type { Fold } from "./fold-plan.ts";
 
 /**
- * Fold in place. Rows come in whole segments of `fold.rows`; a tensor of one dimension is one row.
+ * Folds in place. The rows are whole segments of `fold.rows`; a 1-D tensor is one row.
  *
- * Shapes:   x f32 [rows, columns]; norm f32 [columns], what its norm multiplies by
+ * Shapes:   x f32 [rows, columns]; norm f32 [columns], the factors of the folded norm
  */
 export function foldRows(
   x: Pointer,

@@ -1,7 +1,6 @@
 /**
- * Sections of a conversion that fold tensors on their way: to floats of their own dtype, or to blocks.
- * A piece is a slab of rows, whole segments of those that are rotated along the columns, so memory is that
- * of some rows, whatever the tensor's size.
+ * Sections of a conversion that fold tensors: to floats of their own dtype, or to blocks. A piece is a slab of rows,
+ * with whole segments of those rotated along the columns, so memory does not depend on the tensor's size.
  */
 import type { Scheme } from "../../api/scheme.ts";
 import type { Pointer } from "../../kernels/arena.ts";
@@ -27,23 +26,23 @@ import { elementCount } from "../tensor.ts";
 import type { Fold } from "./fold-plan.ts";
 import { foldRows } from "./fold-rows.ts";
 
-/** Elements of a slab, unless one segment of rows has more. */
+/** Elements of a slab, or one segment of rows if that is more. */
 const SLAB_LENGTH = 1 << 16;
 
-/** A tensor of one dimension is one row. */
+/** A 1-D tensor is one row. */
 export type FoldedTensor = {
   shape: readonly number[];
   dtype: DecodedDtype;
   fold: Fold;
-  /** Of the signs that the rotation draws. */
+  /** Seed of the rotation's signs. */
   seed: number;
-  /** f32 [columns]: what the norm `fold.norm` multiplies by. */
+  /** f32 [columns]: the factors of the norm `fold.norm`. */
   norm: Float32Array | undefined;
 };
 
 type Slab = { start: number; count: number };
 
-/** What becomes of each slab, f32 [count] from element `start` on; inside `arena.scope`. */
+/** Outputs a slab, f32 [count] from element `start` on. Inside `arena.scope`. */
 type Finish = (x: Pointer, slab: Slab) => Uint8Array;
 
 function folded(
@@ -74,7 +73,7 @@ function folded(
   };
 }
 
-/** In the tensor's own dtype. */
+/** Folds to the tensor's own dtype. */
 export function foldedFloats(tensor: FoldedTensor, lost?: Lost): Section {
   const out = new OutputBuffer();
   const { dtype } = tensor;
@@ -85,7 +84,7 @@ export function foldedFloats(tensor: FoldedTensor, lost?: Lost): Section {
   return { ...folded(tensor, finish), release: () => out.release() };
 }
 
-/** What `writer` makes of it. Requires: columns % 32 == 0 */
+/** Folds and writes with `write`. Requires: columns % 32 == 0 */
 export function foldedWritten(
   tensor: FoldedTensor,
   { write }: Pick<PieceWriter, "write">,

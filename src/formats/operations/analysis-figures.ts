@@ -1,14 +1,14 @@
-/** What an analysis adds up over pieces, and the figures that it makes of it. */
+/** The sums of an analysis over pieces, and the figures computed from them. */
 import type { SchemeFigures, TensorFigures } from "../../api/tensors.ts";
 import type { Counts, Differences, Moments } from "../../kernels/statistics.ts";
 
-/** How a scheme is recommended. */
+/** The rule for recommending a scheme. */
 export const RULE =
   "the first scheme whose SQNR is within 0.05 dB of the highest, among those with the fewest NaN";
 const RULE_DB = 0.05;
 
 type Sums = Differences & Counts;
-/** Of one tensor, or of all. */
+/** Sums of one tensor, or of all. */
 export type Tally = { elements: number; moments: Moments; schemes: Sums[] };
 
 const SUMS = [
@@ -30,7 +30,7 @@ const MOMENTS = [
   "fourth",
 ] as const satisfies readonly (keyof Moments)[];
 
-/** How many numbers a tally of so many schemes is: elements, moments, then each scheme's sums. */
+/** Length of a tally as numbers: elements, moments, then each scheme's sums. */
 export function tallyNumbers(schemes: number): number {
   return 1 + MOMENTS.length + SUMS.length * schemes;
 }
@@ -64,7 +64,7 @@ export function newTally(schemes: number): Tally {
   };
 }
 
-/** Nothing added up yet. */
+/** Zero for each key. */
 function zeros<Key extends string>(keys: readonly Key[]): Record<Key, number> {
   return Object.fromEntries(keys.map((key) => [key, 0])) as Record<Key, number>;
 }
@@ -76,7 +76,7 @@ export function addSums(sums: Sums, more: Sums): void {
   sums.most = most;
 }
 
-/** What a tally says, by the names of its schemes. docs/analyze.md defines each figure. */
+/** The figures of a tally, by scheme name. docs/analyze.md defines each figure. */
 export function figures(
   { elements, moments: m, schemes: sums }: Tally,
   schemes: readonly string[],
@@ -116,7 +116,7 @@ function recommend(
   sums: readonly Sums[],
 ): string | null {
   const fewest = Math.min(...all.map(({ nan }) => nan));
-  // No error at all is better than any.
+  // Zero error beats every SQNR.
   const score = (i: number): number =>
     sums[i]!.noise === 0 ? Infinity : (all[i]!.sqnrDb ?? -Infinity);
   const candidates = [...all.keys()].filter((i) => all[i]!.nan === fewest);
@@ -131,12 +131,12 @@ function finite(value: number): number | null {
   return Number.isFinite(value) ? value : null;
 }
 
-/** Of the series of ln. */
+/** Terms of the series for ln. */
 const TERMS = 24;
 const LN2 = 0.6931471805599453;
 const LN10 = 2.302585092994046;
 
-/** 10 · log10(ratio) of a positive number, the same on every machine, as Math.log10 need not be. */
+/** 10 · log10(ratio) of a positive number; the same on every machine, unlike Math.log10. */
 function decibels(ratio: number): number {
   let exponent = 0;
   let mantissa = ratio;

@@ -1,4 +1,4 @@
-/** The report of an analysis: figures of what was judged, as an object and as the conversion's output. */
+/** The report of an analysis: the figures as an object, and as the conversion's output. */
 import { AppError } from "../../api/errors.ts";
 import type { Analysis } from "../../api/tensors.ts";
 import { Conversion, type OpenSection } from "../stream/conversion.ts";
@@ -7,17 +7,17 @@ import type { TensorHead } from "../tensor.ts";
 import { figures, RULE } from "./analysis-figures.ts";
 import type { Judge } from "./judge.ts";
 
-/** `report` is complete once the conversion is through, whose output is the same as JSON. */
+/** `report` is complete when the conversion has ended; its output is the same as JSON. */
 export type Analyzing = { conversion: Conversion; report: () => Analysis };
 
-/** What is said of loaders, by what was judged. */
+/** Advice about loaders, based on the figures. */
 export type Advise = (judge: Judge) => Pick<Analysis, "loaders" | "refused">;
 export const NO_ADVICE: Advise = () => ({ loaders: [], refused: [] });
 
-/** Of one report, which is written at once. */
+/** Limit per report, which is written at once. */
 const MAX_FIGURES = 32_768;
 
-/** Errors: `invalid_option` for more figures than one report has */
+/** Errors: `invalid_option` for too many figures */
 export function checkFigures(tensors: number, schemes: number): void {
   if (tensors * schemes <= MAX_FIGURES) return;
   throw new AppError(
@@ -26,7 +26,7 @@ export function checkFigures(tensors: number, schemes: number): void {
   );
 }
 
-/** `heads` are those of what is judged, in the judge's order; `inputBytes` all that the sections take. */
+/** `heads` are the analyzed tensors in the judge's order; `inputBytes` is the total input of the sections. */
 export function reporting(
   judge: Judge,
   heads: readonly TensorHead[],
@@ -41,7 +41,7 @@ export function reporting(
 ): Analyzing {
   const { sections, inputBytes, pool, heldBytes } = parts;
   const names = judge.schemes.map(({ name }) => name);
-  // Sums go with the conversion, the report stays.
+  // The sums are freed with the conversion; the report is kept.
   let told: Analysis | undefined;
   const report = (): Analysis =>
     (told ??= {
@@ -61,7 +61,7 @@ export function reporting(
       new TextEncoder().encode(`${JSON.stringify(report(), null, 2)}\n`),
     );
   const conversion = new Conversion({
-    // Nothing comes that a tail could follow.
+    // Without input there are no pieces, so no tail is written.
     head: inputBytes === 0 ? text() : new Uint8Array(0),
     dataBytes: 0,
     sections,

@@ -1,5 +1,5 @@
 /**
- * What schemes do to the tensors of a file, in one pass. Its output is a report, as JSON, which follows the
+ * Analyzes the effect of schemes on a file's tensors, in one pass. The output is a report as JSON, written after the
  * last of the data.
  */
 import type { PassedOver } from "../../api/tensors.ts";
@@ -38,16 +38,15 @@ import {
   whyIdle,
 } from "./selection-rules.ts";
 
-/** Of a tensor that is asked for: whether it is judged, along which axis, and why. */
+/** For a selected tensor: whether it is analyzed, along which axis, and why. */
 export type Judgement = { judged: boolean; isTurned: boolean; reason: string };
 
-/** What is judged of a file's tensors; undefined for what nobody asks for. */
+/** The judgement of each tensor; undefined for tensors not selected. */
 export type Verdicts = (file: TensorFile) => readonly (Judgement | undefined)[];
 
 /**
- * The tensors that quantizing would change, by each scheme; of a GGUF too, by schemes that its readers
- * would not undo.
- * Errors: `shape_mismatch`, `invalid_option`; `nothing_to_convert` where it would change none
+ * Analyzes the tensors that quantizing would change, with each scheme; for a GGUF also with schemes that its readers
+ * would not undo. Errors: `shape_mismatch`, `invalid_option`; `nothing_to_convert` if it would change none
  */
 export function planAnalysis(
   file: TensorFile,
@@ -65,7 +64,7 @@ export function planAnalysis(
     found[i]?.judged ? [{ tensor, isTurned: found[i].isTurned }] : [],
   );
   if (!chosen.some(({ tensor }) => hasElements(tensor))) {
-    // Of a plain file the dtype says it.
+    // In a plain file, the dtype tells the format.
     const formatOf = file.target.isPlain
       ? () => undefined
       : formatsOf(file.tensors);
@@ -87,13 +86,13 @@ export function planAnalysis(
   const positions = sortedPositions(file.tensors);
   const pool = new HoldPool();
   const holds = view.file.tensors.length;
-  // Behind those of tensors and of pairs.
+  // Hold numbers after those of tensors and pairs.
   const judge = new Judge(schemes, chosen.length, pool, 3 * holds);
   const byTensor = new Map<TensorRange, Written>();
   for (const [index, { tensor, isTurned }] of chosen.entries()) {
     const { name, shape } = tensor;
     const dtype = tensor.dtype as FloatDtype;
-    // One cut for all schemes: the longest segment's padding is whole blocks and segments of each.
+    // One cut into pieces for all schemes: padding to the longest segment gives whole blocks and segments for each.
     const segments = schemes.map(({ scheme }) => scheme.hadamard);
     const rows = rowsOf(shape, Math.max(...segments));
     checkSize(name, rows);
@@ -120,7 +119,7 @@ export function planAnalysis(
   });
 }
 
-/** As quantizing decides without a loader. */
+/** The decisions of quantizing without a loader. */
 function verdictsOf(choice: TensorChoice): Verdicts {
   return (file) => {
     const byRole = { ...choice, roles: rolesOf(file) };
@@ -137,7 +136,7 @@ function verdictsOf(choice: TensorChoice): Verdicts {
   };
 }
 
-/** All of a file's data: its tensors, and what lies between them. */
+/** All of a file's data, including unused bytes between tensors. */
 function withGaps(
   { tensors, dataBytes }: TensorFile,
   written: readonly Written[],

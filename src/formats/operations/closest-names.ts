@@ -1,16 +1,19 @@
-/** Names that a pattern may have meant: those whose parts are its parts, or a few letters off. */
+/**
+ * Suggests names for a pattern that matches nothing: those with the same parts, or parts that differ in a few
+ * letters.
+ */
 
 const MOST = 3;
-/** Of a name's part that is looked at. */
+/** Only this many characters of a part are compared. */
 const PART_LENGTH = 48;
 
-/** At most three, the closest first; none that has nothing in common with `pattern`. */
+/** At most three names, closest first; none without similarity to `pattern`. */
 export function closestNames(
   pattern: string,
   names: readonly string[],
 ): string[] {
   const wanted = partsOf(pattern);
-  /** Files of thousands of tensors have few parts. */
+  /** Cached: files with thousands of tensors have few distinct parts. */
   const likenesses = wanted.map(() => new Map<string, number>());
   return names
     .map((name) => {
@@ -27,7 +30,7 @@ export function closestNames(
     .map(({ name }) => name);
 }
 
-/** What a message says of them after what came; nothing where there are none. */
+/** A hint for the end of a message; empty if there are none. */
 export function closestHint(typed: string, names: readonly string[]): string {
   const closest = closestNames(typed, names);
   const verb = closest.length > 1 ? "are" : "is";
@@ -54,7 +57,7 @@ function cached(
   return found;
 }
 
-/** 1 of equal parts; above 0 where at most a third of the letters differ, or one holds the other. */
+/** 1 for equal parts; above 0 if at most a third of the letters differ, or one contains the other. */
 function likeness(a: string, b: string): number {
   if (a === b) return 1;
   const [short, long] = a.length < b.length ? [a, b] : [b, a];
@@ -66,7 +69,7 @@ function likeness(a: string, b: string): number {
   return distance <= most ? 1 - distance / long.length : 0;
 }
 
-/** Letters to insert, remove, replace or swap with the next. */
+/** Edit distance: letters inserted, removed, replaced or swapped. */
 function editDistance(a: string, b: string): number {
   let [before, last] = [
     [] as number[],

@@ -1,4 +1,4 @@
-/** A file of blocks to floats, in one pass. */
+/** Dequantizes a file in one pass. */
 import { oneRow } from "../blocks/block-rows.ts";
 import { floatView } from "../blocks/float8-file.ts";
 import { checkRead } from "../blocks/foreign-formats.ts";
@@ -19,10 +19,9 @@ import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
- * Every quantized tensor becomes one of `dtype`, as do those of FP8 with scales; the rest passes through. A file without our metadata,
- * such as a gpt-oss checkpoint, has its tensors found by name and type.
- * Errors: `malformed_body`, `shape_mismatch`, `unsupported_dtype`, `name_collision`, `body_too_large`,
- * `nothing_to_convert`
+ * Quantized tensors, and FP8 with scales, become `dtype`; the rest is copied. In a file without our metadata, such as
+ * a gpt-oss checkpoint, tensors are found by name and type. Errors: `malformed_body`, `shape_mismatch`,
+ * `unsupported_dtype`, `name_collision`, `body_too_large`, `nothing_to_convert`
  */
 export function planDequantize(
   file: TensorFile,
@@ -30,7 +29,7 @@ export function planDequantize(
   { watch, record }: ValueWatch = {},
 ): Conversion {
   checkRead(file);
-  // What has no scale passes through.
+  // FP8 without a scale is copied.
   const view = floatView(file, () => false);
   const { tensors } = view.file;
   const { scheme, packed } = findPacked(view.file);
@@ -73,7 +72,7 @@ export function planDequantize(
   });
 }
 
-/** Of a tensor that is read as F32. */
+/** The output for a tensor that is read as F32. */
 function floatsOf(
   tensor: TensorRange,
   dtype: DecodedDtype,

@@ -1,4 +1,4 @@
-/** What a request's options make of a file: one place for every caller. */
+/** Plans an operation on a file from its options, for every caller. */
 import {
   expected,
   invalidOption,
@@ -60,7 +60,7 @@ export function planFile(
   }
 }
 
-/** Errors: `invalid_option` where none is told */
+/** Errors: `invalid_option` if `to` is missing */
 export function toldLayout({ to }: RepackOptions = {}): Layout {
   if (to !== undefined) return to;
   throw invalidOption(`\`to\` to be ${expected(REPACK_OPTIONS.to)}`, "nothing");
@@ -71,7 +71,7 @@ function planQuantized(
   options: QuantizeOptions,
   values: ValueWatch,
 ): Conversion {
-  // A GGUF has one layout, whatever the preset's.
+  // A GGUF has only one layout.
   const preset = file.target.isPlain ? {} : presetOf(options);
   const choices = {
     scheme: schemeOf(options),
@@ -83,7 +83,7 @@ function planQuantized(
   return planQuantize(file, choices, values);
 }
 
-/** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */
+/** Returns the analysis of a file with these options. Errors: `invalid_option`; later, those of `planAnalysis` */
 export function analysisOf(
   options: AnalyzeOptions,
 ): (file: TensorFile) => Analyzing {

@@ -1,6 +1,6 @@
 /**
- * c = a · bᵀ of a file's two tensors, by recipe. MXFP4 operands are those that quantizing the same file
- * with the same seed gives: tensor `a` is its first, `b` its second.
+ * c = a · bᵀ of a file's two tensors, by recipe. MXFP4 operands have the values that quantizing the same file with
+ * the same seed gives; `a` is tensor number 0, `b` number 1.
  */
 import { AppError } from "../../api/errors.ts";
 import {
@@ -29,7 +29,7 @@ import type { TensorHead } from "../tensor.ts";
 /** A tensor in memory: its little-endian bytes, C order. */
 type Operand = TensorHead & { bytes: Uint8Array };
 
-/** Bounds of the memory that a product takes. */
+/** Limits that bound the memory of a product, in elements. */
 const MAX_OPERANDS = 2 ** 22;
 const MAX_PRODUCT = 2 ** 21;
 
@@ -131,7 +131,7 @@ function load({ dtype, shape, bytes }: Operand): number {
   return x;
 }
 
-/** The signs of a file of this seed. */
+/** The signs for files with this seed. */
 function drawn(seed: number): number {
   const signs = kernels().arena.allocF32(SEGMENT_LENGTH);
   drawSigns(signs, SEGMENT_LENGTH, noiseKey(seed, PURPOSE.fileSigns));

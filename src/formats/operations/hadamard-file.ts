@@ -1,4 +1,4 @@
-/** The blockwise random Hadamard transform of a file's float tensors, forward or back, in f32. */
+/** Applies the blockwise random Hadamard transform, or its inverse, to a file's float tensors, in f32. */
 import { AppError } from "../../api/errors.ts";
 import type { SegmentLength } from "../../api/scheme.ts";
 import { rotate, rotateBack } from "../blocks/block-pieces.ts";
@@ -21,9 +21,8 @@ export type HadamardChoices = {
 };
 
 /**
- * Chosen float tensors, rotated, in f32; the rest as it came.
- * Errors: `shape_mismatch`, `unsupported_dtype`, `name_collision`; `unsupported_media_type` for GGUF: its
- * readers know of no rotation, so what they would load is another model
+ * Selected float tensors are rotated, and output as f32; the rest is copied. Errors: `shape_mismatch`,
+ * `unsupported_dtype`, `name_collision`; `unsupported_media_type` for GGUF, whose readers would not undo the rotation
  */
 export function planHadamard(
   file: TensorFile,
@@ -51,7 +50,7 @@ export function planHadamard(
         `Expected the last dimension of tensor "${name}" to be a multiple of ${segmentLength}, got ${rows.k} of [${shape.join(", ")}]`,
       );
     }
-    // Whole segments, which 16 makes of 16 values, need no padding to blocks.
+    // Whole segments need no padding to blocks, even with a segment length of 16.
     const whole = { ...rows, padded: rows.k };
     const open = () =>
       watched(chosen.tensor, { reads: dtype, writes: "F32" }, watch, (lost) =>

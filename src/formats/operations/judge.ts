@@ -1,6 +1,6 @@
 /**
- * What schemes do to tensors: each piece is quantized and decoded by every scheme as it comes, and compared
- * with what it was. To a conversion that is a writer of pieces which writes nothing.
+ * Measures the effect of schemes: each piece is quantized and decoded with every scheme, and compared with the input.
+ * To a conversion it is a writer of pieces without output.
  */
 import type { Scheme } from "../../api/scheme.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -27,12 +27,12 @@ export type NamedScheme = { name: string; scheme: Scheme };
 
 const NOTHING = new Uint8Array(0);
 
-/** Sums of `tensors` tensors, held in `pool`: what is saved of a conversion in the middle has them. */
+/** The sums of `tensors` tensors are held in `pool`, so that a saved conversion includes them. */
 export class Judge {
   readonly schemes: readonly NamedScheme[];
   readonly #pool: HoldPool;
   readonly #hold: number;
-  /** Of them all. */
+  /** Bytes of all sums. */
   readonly heldBytes: number;
 
   constructor(
@@ -48,7 +48,7 @@ export class Judge {
     pool.bytes(hold, this.heldBytes);
   }
 
-  /** Takes the pieces of tensor number `index`, which has the noise of `position`. */
+  /** A writer for the pieces of tensor number `index`, with the noise of `position`. */
   writer(index: number, position: number): PieceWriter {
     const isNoisy = this.schemes.some(
       ({ scheme }) => scheme.rounding === "stochastic",
@@ -108,7 +108,7 @@ export class Judge {
     return readTally(this.#numbers(index), this.schemes.length);
   }
 
-  /** Of several tensors together. */
+  /** The sums over several tensors. */
   sum(indices: Iterable<number>): Tally {
     const total = newTally(this.schemes.length);
     for (const index of indices) {

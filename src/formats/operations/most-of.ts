@@ -1,12 +1,9 @@
-/** What a GGUF is called after: llama.cpp's "mostly MXFP4" is of the matrices, the vocabulary's apart. */
+/** The main type of a GGUF, as in llama.cpp's "mostly MXFP4": that of its matrices, without the vocabulary's. */
 import type { StoredType } from "../dtype.ts";
 import { ggufRole } from "../roles/gguf-rules.ts";
 import { elementCount, type TensorHead } from "../tensor.ts";
 
-/**
- * The type of most of the elements of matrices; of all tensors where there is no matrix, and `preferred`
- * where as many are of another.
- */
+/** The type of most elements in matrices, or in all tensors if there is no matrix; `preferred` in case of a tie. */
 export function mostOf(
   heads: readonly TensorHead[],
   preferred: StoredType,

@@ -1,4 +1,4 @@
-/** Names that match an `include` pattern, or all, and no `exclude`. */
+/** Selects names that match an `include` pattern (all, if there is none) and no `exclude` pattern. */
 import type { SELECTION_OPTIONS } from "../../api/options.ts";
 import type { AllOf } from "../../api/option-kinds.ts";
 
@@ -13,10 +13,10 @@ export function isNamed(
   return included && !exclude.some((pattern) => matches(pattern, name));
 }
 
-/** Whether `pattern` is all of `name`: `*` stands for any characters, `?` for one. */
+/** Whether `pattern` matches the whole name: `*` stands for any characters, `?` for one. */
 export function matches(pattern: string, name: string): boolean {
-  // Only the last star is ever tried again, which finds a match if there is one, in linear memory
-  // and without a regular expression's exponential cases.
+  // Backtracking only to the last star is sufficient, needs no memory, and is never exponential, unlike regular
+  // expressions.
   let [p, n, star, retry] = [0, 0, -1, 0];
   while (n < name.length) {
     if (pattern[p] === "*") {

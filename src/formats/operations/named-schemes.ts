@@ -13,14 +13,14 @@ import type { NamedScheme } from "./judge.ts";
 
 const MAX_SCHEMES = 16;
 
-/** What an option list may change, by the name that it has there. */
+/** Options that a list may change, by their names there. */
 const CHOICES = new Map(
   (Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[])
     .filter((field) => field !== "seed")
     .map((field) => [textName(field), field]),
 );
 
-/** Without names, the one scheme that is the base; with them, each starts from its seed. */
+/** Without names, only the base; with names, each scheme has the base's seed. */
 export function namedSchemes(
   base: Scheme,
   names?: readonly string[],
@@ -44,7 +44,7 @@ function isPreset(name: string): name is PresetName {
   return PRESET_NAMES.includes(name as PresetName);
 }
 
-/** The base with the options of a list changed. */
+/** The base, changed by a list of options. */
 function changed(base: Scheme, list: string): Scheme {
   const told: Partial<Record<keyof Scheme, unknown>> = {};
   for (const each of list.split(";")) {

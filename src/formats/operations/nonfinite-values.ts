@@ -1,4 +1,4 @@
-/** What a plan does about values that are not finite: nonfinite.ts hears them. */
+/** How a plan handles non-finite values (see nonfinite.ts). */
 import type { NonfiniteChoice } from "../../api/options.ts";
 import {
   type NonfiniteValue,
@@ -7,17 +7,17 @@ import {
 } from "../blocks/nonfinite.ts";
 
 export type ValueWatch = {
-  /** Told of each; without it none is looked for. */
+  /** Called for each; if undefined, nothing is checked. */
   watch?: Watch | undefined;
-  /** What the metadata of the output says of those that are kept. */
+  /** The output's metadata entry about kept values. */
   record?: string | undefined;
 };
 
 const STOPPING: ValueWatch = { watch: stopAt };
-/** In one pass: what is in the data is not known when the head is written. */
+/** For streaming: the header is written before the data is known. */
 const UNCHECKED: ValueWatch = { record: "unchecked" };
 
-/** `kept` is told of what is kept. */
+/** `kept` collects the values that are kept. */
 export function valuesOf(
   nonfinite: NonfiniteChoice = "stop",
   kept?: KeptValues,
@@ -26,12 +26,12 @@ export function valuesOf(
   return { ...UNCHECKED, watch: kept?.watch };
 }
 
-/** Of an output that has no record of how it was quantized. */
+/** Metadata for an output without a quantization record. */
 export function keptRecord(record: string | undefined): [string, string][] {
   return record === undefined ? [] : [["nonfinite", record]];
 }
 
-/** Of each tensor, how many there are, and which is the first. */
+/** Counts non-finite values, and the first one, by tensor. */
 export class KeptValues {
   readonly #byTensor = new Map<string, { values: number; first: number }>();
 
@@ -45,7 +45,7 @@ export class KeptValues {
     return this.#byTensor;
   }
 
-  /** As JSON; undefined where there are none. */
+  /** As JSON; undefined if there are none. */
   get record(): string | undefined {
     if (this.#byTensor.size === 0) return undefined;
     return JSON.stringify(Object.fromEntries(this.#byTensor));

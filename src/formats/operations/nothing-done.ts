@@ -1,11 +1,11 @@
-/** Refusals of what would succeed by doing nothing: what was found is said, or what may have been meant. */
+/** Errors for operations that would do nothing: they tell what was found, or what may have been meant. */
 import { AppError } from "../../api/errors.ts";
 import { quoted } from "../containers/malformed.ts";
 import type { TensorHead } from "../tensor.ts";
 import { closestNames } from "./closest-names.ts";
 import { matches, type Selection } from "./name-patterns.ts";
 
-/** Of names that are told, and of reasons. */
+/** The most names and reasons in a message. */
 const MOST = 3;
 
 /** Errors: `invalid_option` for a pattern that matches no tensor */
@@ -18,7 +18,7 @@ export function checkPatternsMatch(
   checkMatches("exclude", exclude, names);
 }
 
-/** Errors: `invalid_option` for a pattern of the option that matches none of `names` */
+/** Errors: `invalid_option` for a pattern that matches none of `names` */
 export function checkMatches(
   option: string,
   patterns: readonly string[],
@@ -43,10 +43,10 @@ export function checkMatches(
   );
 }
 
-/** Says of each tensor why it stays, in words that follow its name. */
+/** Returns why a tensor stays unchanged, worded to follow its name. */
 type ReasonOf = (tensor: TensorHead, index: number) => string;
 
-/** The refusal of a file that has nothing for an operation. */
+/** The error for a file without any tensor for an operation. */
 export function nothingTo(
   verb: string,
   tensors: readonly TensorHead[],
@@ -60,7 +60,7 @@ export function nothingTo(
   );
 }
 
-/** What there is in the place of what was looked for: the tensors by the reasons that they stay for. */
+/** Describes the tensors found instead, grouped by why they stay unchanged. */
 export function foundInstead(
   tensors: readonly TensorHead[],
   reasonOf: ReasonOf,

@@ -1,6 +1,6 @@
 /**
- * A file to blocks, in one pass: a tensor's elements go out as they come, and only its scales are held
- * back until its end. Tensors keep their order.
+ * Quantizes a file in one pass: a tensor's elements are output as they are computed; only its scales are held until
+ * its end. Tensors keep their order.
  */
 import type { GgufOutput, Layout, Scheme } from "../../api/scheme.ts";
 import { AppError } from "../../api/errors.ts";
@@ -40,21 +40,22 @@ import { STORED_TYPES, type TypeRule } from "./tensor-types.ts";
 
 export type QuantizeChoices = {
   scheme: Scheme;
-  /** Unless told, the first that the format has in the target. */
+  /** Default: the first layout of the format and target. */
   layout?: Layout | undefined;
   selection: Selection;
-  /** What a GGUF's output head and table of tokens become. */
+  /** Type of a GGUF's output head and token table. */
   output?: GgufOutput;
-  /** Which types a GGUF's tensors get by their names. */
+  /** Types of a GGUF's tensors by name. */
   types?: readonly TypeRule[];
 };
 
 /**
- * Float tensors of at least one dimension, FP8 with its scales among them, become blocks, of a model's file those that are weights of linear
- * layers, their rows padded with zeros to whole blocks and segments; integer, 0-D and unselected ones pass through byte for byte, and with ggml's layout
- * those whose rows are not whole, as ggml does. Of a GGUF, what selection-rules.ts says.
- * Errors: those of `chooseAll`; `name_collision`, `shape_mismatch`, `body_too_large`, `invalid_option` for
- * a layout that the format does not have in this target, and for what no reader of it would undo
+ * Quantizes float tensors of at least one dimension, including FP8 with scales; in a model, only the weights of
+ * linear layers. Rows are padded with zeros to whole blocks and segments. Integer, 0-D and unselected tensors are
+ * copied, and in ggml's layout also those whose rows are not whole blocks, like ggml. For a GGUF, see
+ * selection-rules.ts. Errors: those of `chooseAll`; `name_collision`, `shape_mismatch`, `body_too_large`,
+ * `invalid_option` for a layout that the format does not have in this target, and for options that no GGUF reader
+ * would undo
  */
 export function planQuantize(
   file: TensorFile,
@@ -127,7 +128,7 @@ export function planQuantize(
     const heads = packedHeads(layout, name, shape, rows, remedy);
     return { bytes, open, heads };
   });
-  // What patterns leave out may be no weights: a mask holds infinities.
+  // Tensors not selected may not be weights: a mask has infinities.
   const woven = view.weave(parts, pool, (tensor) =>
     watchedTensor(tensor, isNamed(tensor.name, selection) ? watch : undefined),
   );
@@ -136,7 +137,7 @@ export function planQuantize(
     keeps: (key) => !isRecordKey(key),
     adds: [
       ...writeScheme(scheme, layout.name, selection, padsRows),
-      // A GGUF says of each tensor what it is.
+      // In a GGUF, each tensor's type tells its format.
       ...(target.isPlain
         ? ggufRecords(
             output,
@@ -157,11 +158,11 @@ export function planQuantize(
 function typesOfGguf([first]: readonly TypeRule[]): AppError {
   return new AppError(
     "invalid_option",
-    `Expected no \`tensorType\` of a file that is no GGUF, got "${first!.text}"`,
+    `Expected no \`tensorType\` for a file that is not a GGUF, got "${first!.text}"`,
   );
 }
 
-/** Errors: `invalid_option` for what no reader of GGUF would undo */
+/** Errors: `invalid_option` for options that no GGUF reader would undo */
 export function checkPlain(scheme: Scheme): void {
   const [reason] = notPlain(scheme, false);
   if (reason === undefined) return;

@@ -1,4 +1,4 @@
-/** A file of blocks in another layout, in one pass: the same codes and scales, decoded by nobody. */
+/** Converts a quantized file to another layout in one pass, with the same codes and scales, without decoding. */
 import { AppError } from "../../api/errors.ts";
 import type { Layout } from "../../api/scheme.ts";
 import {
@@ -30,10 +30,9 @@ import { keptRecord, type ValueWatch } from "./nonfinite-values.ts";
 import { nothingTo } from "./nothing-done.ts";
 
 /**
- * Every quantized tensor in the layout that is called `name`; the rest passes through. What the file's
- * metadata records of it stays, but for the layout.
- * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not
- * have; `nothing_to_convert`, `name_collision`, `body_too_large`
+ * Quantized tensors are converted to layout `name`; the rest is copied. The metadata is kept, except for the layout.
+ * Errors: those of `findPacked`; `invalid_option` for a layout that a tensor's format or name does not have;
+ * `nothing_to_convert`, `name_collision`, `body_too_large`
  */
 export function planRepack(
   file: TensorFile,
@@ -93,7 +92,7 @@ export function planRepack(
   });
 }
 
-/** The tensors of a layout, of the padded shape that the blocks have. */
+/** The stored tensors in a layout, with the blocks' padded shape. */
 function headsOf({ name, shape, rows }: PackedTensor, layout: BlockLayout) {
   return packedHeads(layout, name, shape, rows);
 }
@@ -102,7 +101,7 @@ function bytesOf({ start, end }: TensorRange): number {
   return end - start;
 }
 
-/** The bytes of a part under another head. */
+/** Copies the bytes of a part under another name, dtype and shape. */
 function moved(part: TensorRange, head: TensorHead): Written {
   const bytes = bytesOf(part);
   return { bytes, open: () => copied(bytes), heads: [head] };

@@ -1,4 +1,4 @@
-/** What a request makes of each tensor of a file, by the target that is written. */
+/** Decides what a request does with each tensor of a file, by output format. */
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput, GgufType } from "../../api/scheme.ts";
 import { formatsOf, refuseUnread } from "../blocks/foreign-formats.ts";
@@ -19,12 +19,12 @@ import { isNamed, type Selection } from "./name-patterns.ts";
 import { checkPatternsMatch, nothingTo } from "./nothing-done.ts";
 import { checkTypes, toldType, type TypeRule } from "./tensor-types.ts";
 
-/** Which tensors, and of a GGUF what its output head and table of tokens become. */
+/** The selected tensors, and for a GGUF the types of its output head, token table and tensors. */
 export type TensorChoice = Selection & {
   output?: GgufOutput;
-  /** Of a GGUF, which types its tensors get by their names. */
+  /** For a GGUF: types of its tensors by name. */
   types?: readonly TypeRule[];
-  /** Of a model's file: what is packed unless `include` names others. */
+  /** For a model: the default decisions, which `include` overrides. */
   roles?: Roles | undefined;
 };
 
@@ -32,8 +32,8 @@ export type TensorChoice = Selection & {
 export type Roles = ReadonlyMap<string, RoleDecision>;
 
 /**
- * The roles of a model's tensors, which has linear layers in numbered ones; undefined for any other file,
- * whose floats are all meant.
+ * The roles of a model's tensors; undefined for a file without numbered layers that have linear weights, in which all
+ * floats are selected.
  */
 export function rolesOf({ target, tensors }: TensorFile): Roles | undefined {
   if (target.isPlain) return undefined;
@@ -47,11 +47,11 @@ export function rolesOf({ target, tensors }: TensorFile): Roles | undefined {
 
 export type Decision = {
   becomes: "blocks" | Exclude<GgufType, "mxfp4">;
-  /** Why, in words that follow the tensor's name. */
+  /** Why, worded to follow the tensor's name. */
   reason: string;
 };
 
-/** Of a tensor that the request names. */
+/** Decides for a selected tensor. */
 type Rule = (tensor: TensorRange, choice: TensorChoice) => Decision;
 
 const UNREAD_FLOATS = "floats that are not read";
@@ -59,7 +59,7 @@ const UNREAD_FLOATS = "floats that are not read";
 const RULES: Record<FileTarget["name"], Rule> = {
   safetensors({ name, dtype, shape }, { include, roles }) {
     if (shape.length === 0) return keep("no dimension");
-    // Of 8 bits and fewer, and complex ones.
+    // Floats of at most 8 bits, and complex ones.
     if (!isFloat(dtype))
       return keep(/^[FC]/.test(dtype) ? UNREAD_FLOATS : "not floats");
     const decision = include.length === 0 ? roles?.get(name) : undefined;
@@ -73,8 +73,8 @@ const RULES: Record<FileTarget["name"], Rule> = {
 };
 
 /**
- * Of a GGUF's tensor, which patterns may call by other `names` too. What `include` names becomes blocks where
- * llama.cpp computes with them; by default its matrices do.
+ * Decides for a GGUF's tensor; patterns may also use its other `names`. Tensors named by `include` become blocks if
+ * llama.cpp can compute with them; by default its matrices do.
  */
 export function decideGguf(
   head: TensorHead,
@@ -114,7 +114,7 @@ function keep(reason: string): Decision {
   return { becomes: "keep", reason };
 }
 
-/** Undefined for a tensor that the request does not name. */
+/** Undefined for a tensor that is not selected. */
 export function decide(
   { target }: TensorFile,
   tensor: TensorRange,
@@ -129,9 +129,8 @@ export function decide(
 }
 
 /**
- * Refuse a file whose weights are in a known format that is not read. What a GGUF has of them passes beside
- * matrices that are.
- * Errors: `unsupported_dtype`
+ * Refuses a file whose weights are in a known format that cannot be read. In a GGUF, such weights are copied if there
+ * are others that can be. Errors: `unsupported_dtype`
  */
 export function checkSources(
   { target, tensors, metadata }: TensorFile,
@@ -150,17 +149,17 @@ export function checkSources(
   );
 }
 
-/** A tensor that is read, and what it becomes. */
+/** A tensor to convert, and its new type. */
 export type Chosen = {
   tensor: TensorRange<FloatDtype>;
   becomes: Exclude<Decision["becomes"], "keep">;
 };
 
 /**
- * What there is to do for each tensor; undefined where it stays. `verb` is what is done, and `whyNot` says
- * of a tensor that could become blocks why it does not.
- * Errors: `invalid_option` for a pattern that matches nothing, `nothing_to_convert` where all stay, and
- * `unsupported_dtype` for floats of a safetensors file that cannot be read
+ * The conversion of each tensor; undefined if it is copied. `verb` names the operation; `whyNot` tells why a tensor
+ * that could become blocks does not. Errors: `invalid_option` for a pattern that matches nothing,
+ * `nothing_to_convert` if all are copied, and `unsupported_dtype` for floats of a safetensors file that cannot be
+ * read
  */
 export function chooseAll(
   file: TensorFile,
@@ -199,12 +198,12 @@ export function chooseAll(
   );
 }
 
-/** Of one that is converted, and is nothing before and behind. */
+/** Why a tensor does not count as converted: it has no elements. */
 export function whyIdle(tensor: TensorHead): string | undefined {
   return hasElements(tensor) ? undefined : "without elements";
 }
 
-/** Undefined where the tensor stays. Errors: `unsupported_dtype` */
+/** Undefined if the tensor is copied. Errors: `unsupported_dtype` */
 function choose(
   file: TensorFile,
   tensor: TensorRange,

@@ -1,4 +1,4 @@
-/** Types that a caller gives a GGUF's tensors by their names. */
+/** Types of a GGUF's tensors, given by name with the option `tensorType`. */
 import type { GgufType } from "../../api/scheme.ts";
 import { AppError } from "../../api/errors.ts";
 import { type StoredType, isFloat } from "../dtype.ts";
@@ -12,7 +12,7 @@ import type { TensorHead } from "../tensor.ts";
 import { matches } from "./name-patterns.ts";
 import { checkMatches } from "./nothing-done.ts";
 
-/** `pattern=type`, as the option `tensorType` has it. */
+/** `pattern=type`. */
 export type TypeRule = { text: string; pattern: string; type: GgufType };
 
 export function typeRules(texts: readonly string[]): TypeRule[] {
@@ -23,7 +23,7 @@ export function typeRules(texts: readonly string[]): TypeRule[] {
   });
 }
 
-/** What ggml calls them. */
+/** ggml's names of the types. */
 export const STORED_TYPES = {
   mxfp4: "MXFP4",
   q8_0: "Q8_0",
@@ -32,7 +32,7 @@ export const STORED_TYPES = {
   f32: "F32",
 } as const satisfies Record<Exclude<GgufType, "keep">, StoredType>;
 
-/** The type that is told for a tensor of these names, and that it can have; `keep` too. */
+/** The type given for a tensor of these names, if it can have it; may be `keep`. */
 export function toldType(
   rules: readonly TypeRule[],
   names: readonly string[],
@@ -45,7 +45,7 @@ export function toldType(
   )?.type;
 }
 
-/** Why a tensor cannot be of a type in a GGUF that llama.cpp loads; undefined where it can. */
+/** Why a tensor cannot have a type in a GGUF that llama.cpp loads; undefined if it can. */
 function whyNotOf(
   type: GgufType,
   { name, dtype, shape }: TensorHead,
@@ -62,9 +62,7 @@ function whyNotOf(
     : undefined;
 }
 
-/**
- * Errors: `invalid_option` for a pattern that matches no tensor, or none that can be of its type
- */
+/** Errors: `invalid_option` for a pattern that matches no tensor, or only tensors that cannot have its type */
 export function checkTypes(
   rules: readonly TypeRule[],
   heads: readonly TensorHead[],

@@ -1,7 +1,7 @@
-/** What the two layers of an expert are called: the one into its width, gate and up in one or apart, and the one out of it. */
+/** Names of an expert's two layers: gate and up (fused or separate), and down. */
 import type { TensorName } from "./tensor-name.ts";
 
-/** Stems of the layers into the experts' width, and of the one that leads out of it. */
+/** Name stems of the layers into the expert's hidden width, and of the layer out of it. */
 const PAIRS: readonly (readonly [into: string, outOf: string])[] = [
   ["gate_up|gate_and_up|up_gate|gate|up", "down"],
   ["w1|w3|w13|v1", "w2"],
@@ -20,9 +20,9 @@ const BEHIND = "(?:_proj|_linear|_w|_weight)?";
 
 export type ExpertLayer = {
   isInto: boolean;
-  /** The layer's full name with another stem in the place of its own. */
+  /** The layer's full name with another stem. */
   withStem: (stem: string) => string;
-  /** Stems that its partner may have. */
+  /** Possible stems of its partner. */
   partners: readonly string[];
 };
 
@@ -37,7 +37,7 @@ const STEMS = PAIRS.flatMap(([into, outOf]) => {
   pattern: new RegExp(`^(${BEFORE})${each.stem}(${BEHIND})$`),
 }));
 
-/** `experts.gate_up_proj`, `experts.w13_weight`, `moe.up_proj.weight`; undefined for what is no such layer. */
+/** For example `experts.gate_up_proj`, `experts.w13_weight`, `moe.up_proj.weight`; undefined if it is no such layer. */
 export function expertLayer(
   fullName: string,
   { leaf, module }: TensorName,

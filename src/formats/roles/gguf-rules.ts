@@ -1,18 +1,17 @@
 /**
- * What llama.cpp makes of a GGUF's tensors, by their names: which it computes with as floats and stops on
- * in blocks, which its own quantizer leaves, and which are the vocabulary's. Sources: ggml-org/llama.cpp
- * src/llama-quant.cpp (`tensor_allows_quantization`), src/llama-arch.cpp (the operation that each weight is
- * used in) and tools/mtmd/clip-impl.h.
+ * How llama.cpp uses a GGUF's tensors, by name: which must be floats, which its quantizer leaves unquantized, and
+ * which belong to the vocabulary. Sources: ggml-org/llama.cpp src/llama-quant.cpp (`tensor_allows_quantization`),
+ * src/llama-arch.cpp (the operation that uses each weight) and tools/mtmd/clip-impl.h.
  */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { elementCount } from "../tensor.ts";
 
 export type GgufRole = {
   /**
-   * `floats`: added, multiplied element by element, convolved or scanned, which no block type can be.
-   * `left`: a matrix that could be packed and that llama.cpp's quantizer leaves.
-   * `vocabulary`: the output head or a table of tokens, of a type of its own.
-   * `matrix`: multiplied by, as a whole or an expert at a time.
+   * `floats`: added, multiplied elementwise, convolved or scanned; cannot be quantized.
+   * `left`: a matrix that could be quantized, but is not by llama.cpp's quantizer.
+   * `vocabulary`: the output head or a token table, with a separate type option.
+   * `matrix`: used in matrix products, as a whole or by expert.
    */
   kind: "floats" | "left" | "vocabulary" | "matrix";
   reason: string;
@@ -20,7 +19,7 @@ export type GgufRole = {
 
 type Rule = readonly [pattern: RegExp, kind: GgufRole["kind"], reason: string];
 
-/** The first that matches decides. Names end in `.weight`; `blk.0.` and the like stand before. */
+/** The first match decides. Names end in `.weight`, and may begin with `blk.0.` or similar. */
 const RULES: readonly Rule[] = [
   [/^position_embd\./, "left", "positions"],
   [/norm|(^|[._])(ln|bn)\d?[._]|_ln\./, "floats", "a norm"],
@@ -81,7 +80,7 @@ const RULES: readonly Rule[] = [
 
 const NOT_A_WEIGHT: GgufRole = { kind: "floats", reason: "not a weight" };
 
-/** The role of a tensor, by its name, and its dimensions, the contiguous one first. */
+/** The role of a tensor by its name and dimensions (contiguous first). */
 export function ggufRole(
   name: string,
   dimensions: readonly number[],
@@ -98,7 +97,7 @@ export function ggufRole(
   };
 }
 
-/** Why no block type fits a tensor's rows; undefined where one does. GGUF cannot pad. */
+/** Why no block type fits a tensor's rows; undefined if one does. GGUF cannot pad. */
 export function whyNotInBlocks(
   dimensions: readonly number[],
 ): string | undefined {

@@ -1,6 +1,6 @@
 /**
- * The kinds of tensors that stay as they are, told by their names' words, their shapes and what stands
- * beside them, never by a model's name. A kind says why in words.
+ * The kinds of tensors that are not quantized, recognized by words in their names, their shapes and neighbours, never
+ * by a model's name. Each kind has a reason in words.
  */
 import type { TensorHead } from "../tensor.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -12,7 +12,7 @@ export type Candidate = {
   around: Surroundings;
 };
 
-/** Words of a module that makes a product of its weight, whatever else its name says. */
+/** Words of modules that compute a matrix product, whatever else their names say. */
 const PRODUCT =
   /^(proj|projs|projection|projections|projector|project|linear|lin|dense|fc|mlp|transform|transformation|modulation|mapping|ffn|qkv)$/;
 
@@ -20,29 +20,29 @@ const PRODUCT =
 const TABLE =
   /^(embed|embeds|embedding|embeddings|embedder|embd|emb|embs|wte|wpe|codebooks?|tokens?|positions?)$/;
 
-/** Names of tables that no such word tells. */
+/** Names of tables without such a word. */
 const NAMED_TABLE =
   /^(shared|[wpv]te|pe_k|query_feat|queries_features|bias_values|reference_points|relative_attention_bias|embedder_?\d*)$/i;
 
 const NORM = /(norm|norms)\d*$|^(ln|bn|gn)\d*$/;
 
-/** Output heads, whatever their shape. `k_head` and its like are projections of attention. */
+/** Output heads, whatever their shape. (`k_head` and similar are attention projections.) */
 const HEAD =
   /^(lm|codec|audio|text|image|vision|codebooks|token|bpe|char|wp|class|ctc|mtp|value|reward|rm)(_\w+)?_heads?$|^\w+_lm_head$|^(embed_out|unembed|score|classifier|qa_outputs|seq_relationship)$/;
 
-/** Names that heads have, and other layers too: a vocabulary's rows tell. */
+/** Names of heads that other layers may have too: decided by a row for each vocabulary entry. */
 const MAYBE_HEAD =
   /^(head|output|output_layer|output_projection|decoder|proj_out|ff_out|out|final|logits_dense|fc_out)$/;
 
-/** Modules whose layer with a vocabulary's rows is a head. */
+/** Modules whose layer with a row for each vocabulary entry is a head. */
 const OF_A_HEAD = /^(generator|pred_layer)$/;
 
 const ROUTER = /(^|_)(routers?|gating)(_(proj|linear|layer|network|net))?$/;
 
-/** Of what is weighed before it is added: MiniMax's shared expert, Gemma 3n's streams. */
+/** Coefficients of a weighted sum: MiniMax's shared expert, Gemma 3n's streams. */
 const MIXTURE = /^(coefs?|coeffs?|coefficients?)$/;
 
-/** PEFT's and others' names of the two factors of a low rank. */
+/** Names of low-rank factors in PEFT and others. */
 const ADAPTER =
   /^lora_(a|b|up|down|embedding_[ab]|magnitude_vector)$|^(up|down)$/i;
 
@@ -55,23 +55,23 @@ export function isNorm({ name }: Candidate): boolean {
   return words.some((word) => NORM.test(word)) && !isProduct(words);
 }
 
-/** A table has a row for each of its entries, and no bias. */
+/** A lookup table has a row per entry, and no bias. */
 export function isTable({ name, around }: Candidate): boolean {
   const words = partWords(name.module.replace(/\d+$/, ""));
   if (isProduct(words)) return false;
-  // Pixels are not looked up, the positions of patches are.
+  // Patches of pixels are projected, not looked up; their positions are.
   const place = [...words, ...partWords(name.path.at(-1) ?? "")];
   if (place.includes("patch") && !words.some((word) => word.startsWith("pos")))
     return false;
   if (around.biasOf(name) !== undefined) return false;
-  // CTRL's table of tokens; within a layer it is a weight like another.
+  // CTRL's token table; within a layer, `w` is an ordinary weight.
   if (name.module === "w") return !name.layered;
   return (
     NAMED_TABLE.test(name.module) || words.some((word) => TABLE.test(word))
   );
 }
 
-/** What was trained beside a layer, and is stored beside it. */
+/** An adapter, stored beside the layer that it adapts. */
 export function isAdapter({ name: { module, path } }: Candidate): boolean {
   const parts = [...path, module];
   return parts.some((part, i) => {
@@ -80,7 +80,7 @@ export function isAdapter({ name: { module, path } }: Candidate): boolean {
   });
 }
 
-/** A layer whose few outputs weigh what a model adds up. */
+/** A layer whose few outputs are the weights of a sum. */
 export function isMixture({ name }: Candidate): boolean {
   return partWords(name.module).some((word) => MIXTURE.test(word));
 }
@@ -92,15 +92,15 @@ export function isRouter({ name, head, around }: Candidate): boolean {
     return true;
   if (path.slice(-2).some((part) => ROUTER.test(part))) return true;
   if (module === "wg" && /^gates?$/.test(path.at(-1) ?? "")) return true;
-  // What stands beside experts and has an output for each, whatever it is called.
+  // A layer beside experts with one output for each, whatever its name.
   if (around.isOfEachExpert(name, head.shape)) return true;
-  // A gate with a row for each expert; a gate with a row for each channel is a layer like another.
+  // A router has a row per expert; a gate with a row per channel is an ordinary layer.
   if (module !== "gate") return false;
   const [rows, columns] = head.shape as [number, number];
   return rows < columns || around.hasExperts(name);
 }
 
-/** What turns the last hidden state into scores. */
+/** The layer from the last hidden state to scores. */
 export function isOutputHead({ name, head, around }: Candidate): boolean {
   const { module, path, layered } = name;
   const [rows, columns] = head.shape as [number, number];
@@ -109,14 +109,14 @@ export function isOutputHead({ name, head, around }: Candidate): boolean {
   const parent = path.at(-1) ?? "";
   if (module === "decoder" && /(^|_)head$|^predictions$/.test(parent))
     return true;
-  // A model's last layer; `lm_head` may be a norm and a layer.
+  // The model's last layer; `lm_head` may be a module with a norm and a layer.
   if (module === "head" && (path.length === 0 || parent === "shared_head"))
     return true;
-  // A judge's one score, whatever the layer within is called.
+  // A reward model's single score, whatever the layer is called.
   if (rows === 1 && parent === "v_head") return true;
   if (!around.isVocabulary(rows)) return false;
   if (HEAD.test(parent) || OF_A_HEAD.test(parent)) return true;
   if (layered) return false;
-  // At the top, a row for each token and no table of them: a head by any name.
+  // At top level, with a row per token but no token table: a head, whatever its name.
   return MAYBE_HEAD.test(module) || (path.length === 0 && rows > columns);
 }

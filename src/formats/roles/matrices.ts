@@ -1,6 +1,6 @@
 /**
- * Whether a matrix with a bias is [out, in], as torch's Linear has it, or [in, out], as GPT-2's Conv1D:
- * the bias has an element for each output.
+ * Whether a matrix with a bias is stored [out, in] (torch's Linear) or [in, out] (GPT-2's Conv1D): the bias has one
+ * element per output.
  */
 import type { TensorHead } from "../tensor.ts";
 import type { Surroundings } from "./surroundings.ts";
@@ -9,7 +9,7 @@ import { takeApart, type TensorName, partWords } from "./tensor-name.ts";
 type Votes = { linear: number; inOut: number };
 
 export class MatrixOrder {
-  /** By place: what the biases of those that are not square say. */
+  /** By location: how many non-square matrices are in each order. */
   readonly #votes = new Map<string, Votes>();
   readonly #around: Surroundings;
 
@@ -29,7 +29,7 @@ export class MatrixOrder {
     }
   }
 
-  /** The order that its own bias tells, or, where it is square, the biases of its kind nearest to it. */
+  /** The order given by its own bias, or, if it is square, by the nearest matrices of its kind. */
   roleOf(name: TensorName): "linear" | "linear-in-out" {
     // Every Conv1D has a bias.
     if (this.#around.biasOf(name) === undefined) return "linear";
@@ -42,7 +42,7 @@ export class MatrixOrder {
   }
 }
 
-/** The module itself, what holds it, and those named alike: `c_proj` and `c_attn` are of one family. */
+/** The module itself, its parent, and modules with the same first word, such as `c_proj` and `c_attn`. */
 function placesOf({ owner, module }: TensorName): string[] {
   const parent = owner.slice(0, owner.lastIndexOf("."));
   return [owner, parent, `${partWords(module)[0]}_*`];

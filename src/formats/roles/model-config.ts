@@ -1,9 +1,9 @@
-/** What a model's config.json says that tells its tensors apart. All of it may be missing. */
+/** The fields of a model's config.json that help to classify its tensors. All may be missing. */
 import { isObject } from "../../api/json.ts";
 
 export type ModelConfig = Readonly<Record<string, unknown>>;
 
-/** Keys of the width of the residual stream, and of the vocabulary's size, in any family's config. */
+/** Config keys of the residual width and vocabulary size in all families. */
 const WIDTHS = ["hidden_size", "d_model", "n_embd", "dim", "model_dim"];
 const VOCABULARIES = [
   "vocab_size",
@@ -11,11 +11,11 @@ const VOCABULARIES = [
   "n_vocab",
   "draft_vocab_size",
 ];
-/** Of routed experts: one number, or one for each kind of token. */
+/** Keys of the number of routed experts: one, or one per kind of token. */
 const EXPERTS =
   /^(num_experts|num_local_experts|n_routed_experts|num_routed_experts|moe_num_experts|n_experts)$/;
 
-/** Widths that the config names, its own and those of the models within: text, vision, audio. */
+/** Widths in the config and in those of submodels: text, vision, audio. */
 export function widthsOf(config: ModelConfig | undefined): Set<number> {
   return numbersAt(config, (key) => WIDTHS.includes(key));
 }

@@ -1,7 +1,7 @@
 /**
- * What a tensor is to the model that holds it, and what becomes of it. MXFP4 is for the weights that
- * matrix products contract with, in blocks along the contracted axis; a table whose rows are looked up, a
- * norm, a router or an output head costs more in quality than it saves in bytes.
+ * The role of a tensor in its model, and whether it is quantized. MXFP4 is for weights of matrix products, in blocks
+ * along the contracted axis; quantizing a lookup table, norm, router or output head costs more quality than it saves
+ * bytes.
  */
 import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { elementCount } from "../tensor.ts";
@@ -13,7 +13,7 @@ import { elementCount } from "../tensor.ts";
  */
 export type Role = "linear" | "linear-in-out" | "keep";
 
-/** What a tensor is, more closely: of what stays, only routers and heads are linear layers to a loader. */
+/** The kind of a tensor. Of those not quantized, loaders only treat routers and heads as linear layers. */
 export type Kind =
   | "linear"
   | "experts"
@@ -27,9 +27,9 @@ export type Kind =
 export type RoleDecision = {
   role: Role;
   kind: Kind;
-  /** Whether it becomes MXFP4 unless the caller says otherwise. */
+  /** Whether it becomes MXFP4 by default. */
   packed: boolean;
-  /** Why, in words that follow the tensor's name. */
+  /** Why, worded to follow the tensor's name. */
   reason: string;
 };
 
@@ -37,13 +37,13 @@ export function stays(kind: Kind, reason: string): RoleDecision {
   return { role: "keep", kind, packed: false, reason };
 }
 
-/** One that would be packed, and for another reason is not. */
+/** A decision to pack, revoked for another reason. */
 export function unpacked<D extends RoleDecision>(decision: D, why: string): D {
   const reason = `${decision.reason}; ${why}`;
   return { ...decision, packed: false, reason };
 }
 
-/** How many elements a product sums over: the length of the rows that blocks cut. */
+/** The length of the contracted axis, which is cut into blocks. */
 function contractedLength(
   role: "linear" | "linear-in-out",
   shape: readonly number[],
@@ -51,7 +51,7 @@ function contractedLength(
   return shape.at(role === "linear" ? -1 : -2)!;
 }
 
-/** A weight is packed where its rows are whole blocks: no loader takes rows that were padded. */
+/** A weight is packed if its rows are whole blocks, since no loader accepts padded rows. */
 export function linear(
   role: "linear" | "linear-in-out",
   shape: readonly number[],

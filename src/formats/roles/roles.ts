@@ -1,6 +1,6 @@
 /**
- * What each tensor of a checkpoint is, from names, shapes and config.json: the decision by default,
- * which `include` and `exclude` override.
+ * Classifies each tensor of a checkpoint by name, shape and config.json: the default decision, which `include` and
+ * `exclude` override.
  */
 import type { TensorHead } from "../tensor.ts";
 import {
@@ -19,10 +19,10 @@ import { isStack, stackRole } from "./stacks.ts";
 import { Surroundings } from "./surroundings.ts";
 import { takeApart } from "./tensor-name.ts";
 
-/** Dtypes that weights have before they are packed. */
+/** Dtypes of unquantized weights. */
 const VALUES = ["F64", "F32", "F16", "BF16", "F8_E4M3", "F8_E5M2"];
 
-/** A decision for each tensor, in their order. */
+/** A decision for each tensor, in order. */
 export function decideRoles(
   heads: readonly TensorHead[],
   config?: ModelConfig,

@@ -1,7 +1,6 @@
 /**
- * Experts that lie in one tensor: [E, out, in] or [E, in, out], or as rows of a matrix, [E · out, in] or
- * [E · in, out]. No name tells which: the bias does, or the sizes of the layer before and the one behind,
- * which meet in the experts' width.
+ * Experts stacked in one tensor: [E, out, in] or [E, in, out], or as a matrix, [E · out, in] or [E · in, out]. Names
+ * do not tell which: the bias does, or the sizes of the expert's other layer, which shares the hidden width.
  */
 import type { TensorHead } from "../tensor.ts";
 import { type ExpertLayer, expertLayer } from "./expert-layers.ts";
@@ -13,11 +12,11 @@ import { type TensorName, partWords } from "./tensor-name.ts";
 type Oriented = Exclude<Role, "keep">;
 type Matrix = readonly [rows: number, columns: number];
 
-/** Layers that some models stack outside of experts: `mlp.gate_up_proj`, `moe.w1`. */
+/** Layers that some models stack outside `experts`: `mlp.gate_up_proj`, `moe.w1`. */
 const STACKED =
   /^(shared_)?(gate_up_proj|gate_and_up_proj|up_gate_proj|gate_proj|up_proj|down_proj|w1|w2|w3|w13|fc1|fc2|wi|wi_0|wi_1|wo|(input|output)_linear|linear_fc[12]|linear_[12])$/;
 
-/** Whether a tensor is of experts, several in one. */
+/** Whether a tensor contains several experts. */
 export function isStack(
   fullName: string,
   name: TensorName,
@@ -28,9 +27,10 @@ export function isStack(
   const parts = [...path, module];
   const experts = parts.findIndex(ofExperts);
   const isOfExperts = experts >= 0;
-  // `moe_conv.up` has an axis of its kernel, where a stack has one of experts; `conv_layers.3.moe.up` has no kernel.
+  // In `moe_conv.up` the first axis is a convolution kernel's, not the experts'; `conv_layers.3.moe.up` has no
+  // kernel.
   if (parts.slice(isOfExperts ? experts : -2).some(convolves)) return false;
-  // A parameter of its own, of two dimensions: a module's `weight` is one layer, and a gate chooses.
+  // A 2-D parameter not called `weight`: a `weight` is one layer's, and a gate is a router.
   if (shape.length === 2)
     return isOfExperts && !/^(weight|gate(_weight)?)$/.test(leaf);
   if (shape.length !== 3) return false;
@@ -47,7 +47,7 @@ function convolves(part: string): boolean {
   );
 }
 
-/** Which axis of a stack is contracted; `linear` where nothing tells, as most checkpoints have it. */
+/** Which axis of a stack is contracted; `linear` (most common) if nothing tells. */
 export function stackRole(
   { name: fullName, shape }: TensorHead,
   name: TensorName,
@@ -68,11 +68,11 @@ export function stackRole(
     const found = byMeeting(into, outOf);
     if (found !== undefined) return found;
   }
-  // Both orders fit: an expert of the same shapes both ways round. The model's width tells.
+  // Both orders fit: the model's width decides.
   const widths = widthsOf(config);
   if (widths.has(rows) !== widths.has(columns))
     return layer.isInto === widths.has(columns) ? "linear" : "linear-in-out";
-  // One of two that are stored alike is turned: the second, since the first is as torch has it.
+  // If both layers have the same stored shape, one is transposed: the second, since the first is as in torch.
   const isAlike = partner?.[0] === rows && partner[1] === columns;
   return isAlike && rows !== columns && !layer.isInto
     ? "linear-in-out"
@@ -83,7 +83,7 @@ function matrixOf(shape: readonly number[]): Matrix {
   return [shape.at(-2)!, shape.at(-1)!];
 }
 
-/** The shape of the layer that the experts' width leads to, or comes from. */
+/** The shape of the expert's other layer. */
 function partnerOf(
   { partners, withStem }: ExpertLayer,
   rank: number,
@@ -96,7 +96,7 @@ function partnerOf(
   return undefined;
 }
 
-/** Gate and up in one make the first layer twice as wide as what the second takes. */
+/** Fused gate and up make the first layer's output twice as wide as the second's input. */
 function byMeeting([a, b]: Matrix, [c, d]: Matrix): Oriented | undefined {
   for (const gates of [2, 1]) {
     const outIn = b === c && a === gates * d;

@@ -1,4 +1,4 @@
-/** What stands around a tensor in its checkpoint: biases, experts, the vocabulary. */
+/** A tensor's context in its checkpoint: biases, experts, the vocabulary. */
 import type { TensorHead } from "../tensor.ts";
 import {
   expertCountsOf,
@@ -7,20 +7,20 @@ import {
 } from "./model-config.ts";
 import { takeApart, type TensorName, unwrapped } from "./tensor-name.ts";
 
-/** What holds experts, and which one of them: `mlp` and `.3` of `mlp.experts.3.w1`. */
+/** Matches the parent of experts and the expert's number: `mlp` and `.3` in `mlp.experts.3.w1`. */
 const EXPERTS = /^(?:(.*)\.)?experts((?:\.\w*\d+)?)(?:\.|$)/;
 
 export class Surroundings {
   readonly #shapes: ReadonlyMap<string, readonly number[]>;
   readonly #vocabularies: ReadonlySet<number>;
-  /** By what holds them, how many experts there are. */
+  /** Number of experts by parent. */
   readonly #experts = new Map<string, number>();
   readonly #expertCounts: ReadonlySet<number>;
 
   constructor(heads: readonly TensorHead[], config: ModelConfig | undefined) {
     this.#shapes = new Map(heads.map(({ name, shape }) => [name, shape]));
     const named = vocabularySizesOf(config);
-    // Without a config, the tables of tokens say how many there are.
+    // Without a config, token tables tell the vocabulary size.
     this.#vocabularies =
       named.size > 0 ? named : new Set(heads.flatMap(tokenRows));
     this.#expertCounts = expertCountsOf(config);
@@ -50,12 +50,12 @@ export class Surroundings {
     return this.#vocabularies.has(rows);
   }
 
-  /** Whether experts stand beside a module: `mlp.gate` and `mlp.experts`. */
+  /** Whether a module has experts beside it: `mlp.gate` and `mlp.experts`. */
   hasExperts({ parent }: TensorName): boolean {
     return this.#experts.has(parent);
   }
 
-  /** Whether a matrix beside experts, or one called `gate`, has a row or a column for each of them. */
+  /** Whether a matrix beside experts, or one called `gate`, has a row or column per expert. */
   isOfEachExpert(
     { parent, module }: TensorName,
     shape: readonly number[],
@@ -64,7 +64,7 @@ export class Surroundings {
     const isToldOf = (n: number) =>
       n > 1 && (n === known || this.#expertCounts.has(n));
     if (module === "gate") return shape.some(isToldOf);
-    // Beside the attention of a layer that holds its experts itself, heads may be as many.
+    // In a layer that contains the experts directly, attention heads may be as many.
     const isLayer = /(^|\.)\d+$/.test(parent);
     return known !== undefined && !isLayer && shape.some(isToldOf);
   }

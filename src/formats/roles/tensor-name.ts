@@ -1,29 +1,29 @@
-/** A tensor's name, taken apart: `model.layers.0.mlp.experts.3.w1.weight`. */
+/** A tensor name in parts: `model.layers.0.mlp.experts.3.w1.weight`. */
 
 export type TensorName = {
-  /** The parts, numbers apart: `model layers mlp experts w1 weight`. */
+  /** The parts without numbers: `model layers mlp experts w1 weight`. */
   words: readonly string[];
   /** The parameter's own name: `weight`, `bias`, `in_proj_weight`. */
   leaf: string;
-  /** The module that holds it, by its last part that is no number: `w1`; empty at the top. */
+  /** The module's last part that is no number: `w1`; empty at top level. */
   module: string;
-  /** The parts before the module's, numbers apart: `model layers mlp experts`. */
+  /** The parts before the module's, without numbers: `model layers mlp experts`. */
   path: readonly string[];
-  /** The module's full name, numbers too: `model.layers.0.mlp.experts.3.w1`. */
+  /** The module's full name: `model.layers.0.mlp.experts.3.w1`. */
   owner: string;
-  /** The full name of what holds the module: `model.layers.0.mlp.experts.3`. */
+  /** The full name of the module's parent: `model.layers.0.mlp.experts.3`. */
   parent: string;
-  /** Whether it is one of a numbered series of layers, not of the numbered parts of one module. */
+  /** Whether it is in a numbered series of layers, as opposed to the numbered parts of one module. */
   layered: boolean;
 };
 
 const isNumber = (part: string) => /^\d+$/.test(part);
 
-/** What stands around a module as it is trained, compiled or sharded, and is none of the model's. */
+/** Wrappers of training, compilation or sharding, which are not part of the model. */
 const WRAPPER =
   /^(base_layer|original_module|_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)$/;
 
-/** `lm_head.modules_to_save.default.weight` is what an adapter named `default` has of `lm_head.weight`. */
+/** For example `lm_head.modules_to_save.default.weight` is an adapter's copy of `lm_head.weight`. */
 export function unwrapped(parts: readonly string[]): string[] {
   return parts.filter(
     (part, i) =>
@@ -41,7 +41,7 @@ export function takeApart(name: string): TensorName {
   const modules = words.slice(0, -1);
   const owner = own.slice(0, own.lastIndexOf(leaf)).join(".");
   const module = modules.at(-1) ?? "";
-  // `layers.0.mlp.up_proj` is of a layer; `lm_heads.0` is one of several heads.
+  // `layers.0.mlp.up_proj` is in a layer; `lm_heads.0` is one of several heads.
   const above = parts.slice(0, parts.lastIndexOf(module));
   return {
     words,
@@ -54,7 +54,7 @@ export function takeApart(name: string): TensorName {
   };
 }
 
-/** The words within a part: `gate_up_proj` is `gate`, `up`, `proj`; `LayerNorm` is `layer`, `norm`. */
+/** The words in a part: `gate_up_proj` has `gate`, `up`, `proj`; `LayerNorm` has `layer`, `norm`. */
 export function partWords(part: string): string[] {
   return part
     .replace(/([a-z0-9])([A-Z])/g, "$1_$2")

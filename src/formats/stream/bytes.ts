@@ -1,4 +1,4 @@
-/** All chunks in one buffer of `bytes`. */
+/** All chunks in one buffer of size `bytes`. */
 export function concatenate(
   bytes: number,
   chunks: Iterable<Uint8Array>,

@@ -1,9 +1,9 @@
 /**
- * A file on its way through, in one pass and flat memory: what it becomes follows from its head, and
- * its data is taken in pieces whose sizes do not depend on how they arrive.
+ * The streaming conversion of a file, in one pass and constant memory. Its output is planned from the header; data is
+ * read in pieces whose sizes do not depend on how bytes arrive.
  *
- * A conversion knows nothing of where bytes come from and go to. It can be saved between two pieces
- * and resumed on a new one of the same head and options: the bytes are those of one go.
+ * A conversion does not know where bytes come from or go to. It can be saved between two pieces and resumed in a new
+ * one with the same header and options, with the same bytes as without interruption.
  */
 import { free } from "../../memory/free.ts";
 import { type Held, HoldPool } from "./hold-pool.ts";
@@ -13,56 +13,56 @@ import type { ByteSource } from "./source.ts";
 export type Section = {
   pieces: number;
   pieceBytes(piece: number): number;
-  /** What a piece becomes. Chunks may view `bytes`: use them before the next is asked for. */
+  /** Converts a piece. Chunks may view `bytes`: use each before requesting the next. */
   convert(piece: number, bytes: Uint8Array): Iterable<Uint8Array>;
-  /** Give back what it has in memory: nothing more is asked of it. */
+  /** Frees its memory; it is not used any more. */
   release?(): void;
 };
 
-/** A section is made when its first byte is due: a file may have a hundred thousand. */
+/** Creates a section when its first byte is needed, since a file may have a hundred thousand. */
 export type OpenSection = () => Section;
 
-/** Room for the output of one piece after another: fresh memory for each would pile up. */
+/** A reused buffer for the output of pieces; allocating one per piece would accumulate garbage. */
 export class OutputBuffer {
   #bytes = new Uint8Array(0);
 
-  /** Overwrites what was taken before. */
+  /** Returns a view of `length`; overwrites the previous one. */
   take(length: number): Uint8Array<ArrayBuffer> {
     if (this.#bytes.length < length) this.#bytes = new Uint8Array(length);
     return this.#bytes.subarray(0, length);
   }
 
-  /** What `view`, of the kernels' memory, holds now. */
+  /** Copies `view`, of the kernels' memory. */
   copy(view: Uint8Array): Uint8Array<ArrayBuffer> {
     const out = this.take(view.length);
     out.set(view);
     return out;
   }
 
-  /** Nothing of it is used any more. */
+  /** Frees the buffer. */
   release(): void {
     free(this.#bytes);
   }
 }
 
-/** Where a conversion stands between two pieces. All but `held` is plain JSON. */
+/** The state of a conversion between two pieces. All but `held` is plain JSON. */
 export type SavedConversion = {
   section: number;
   piece: number;
-  /** Of the data, behind the head. */
+  /** Data bytes read, without the header. */
   inputBytes: number;
-  /** The head included. */
+  /** Including the header. */
   outputBytes: number;
   held: Held;
 };
 
 export class Conversion {
-  /** What stands before the converted data. */
+  /** The output's header. */
   readonly head: Uint8Array<ArrayBuffer>;
-  /** Of the whole output, but for its tail. */
+  /** Size of the whole output, without its tail. */
   readonly totalBytes: number;
   readonly #tail: (() => Uint8Array) | undefined;
-  /** The most bytes that are ever kept at once. */
+  /** The most bytes held at once. */
   readonly heldBytes: number;
   readonly #sections: readonly OpenSection[];
   readonly #pool: HoldPool;
@@ -78,7 +78,7 @@ export class Conversion {
     sections: readonly OpenSection[];
     pool?: HoldPool | undefined;
     heldBytes?: number | undefined;
-    /** What stands behind all else, made of what the data was; of a length that only the end tells. */
+    /** Output after the last section, computed from the data, of unknown length. */
     tail?: (() => Uint8Array) | undefined;
   }) {
     const { head, dataBytes, sections, heldBytes = 0 } = parts;
@@ -92,27 +92,27 @@ export class Conversion {
     this.#openNext();
   }
 
-  /** Bytes of data taken so far. */
+  /** Data bytes read so far. */
   get inputBytes(): number {
     return this.#inputBytes;
   }
 
-  /** Bytes of output so far, the head included. */
+  /** Output bytes so far, including the header. */
   get outputBytes(): number {
     return this.#outputBytes;
   }
 
-  /** Whether `totalBytes` is not all. */
+  /** Whether there is output beyond `totalBytes`. */
   get hasTail(): boolean {
     return this.#tail !== undefined;
   }
 
-  /** How many bytes `convert` takes next; 0 at the end. */
+  /** The number of bytes that `convert` needs next; 0 at the end. */
   get wanted(): number {
     return this.#open?.pieceBytes(this.#piece) ?? 0;
   }
 
-  /** The output of the next `wanted` bytes. To be run to its end before anything else is asked. */
+  /** Converts the next `wanted` bytes. Must be iterated to its end before anything else is called. */
   *convert(bytes: Uint8Array): Generator<Uint8Array, void, void> {
     if (!this.#open) throw new Error("Expected no more after the end");
     for (const chunk of this.#open.convert(this.#piece, bytes)) {
@@ -132,7 +132,7 @@ export class Conversion {
     yield tail;
   }
 
-  /** With the bytes that it holds, not copies: to be written down before it goes on. */
+  /** The state, with the held bytes themselves, not copies: store them before continuing. */
   save(): SavedConversion {
     return {
       section: this.#section,
@@ -143,7 +143,7 @@ export class Conversion {
     };
   }
 
-  /** Go on where another conversion of the same head and options was saved, with the bytes it held. */
+  /** Continues at the state saved by a conversion with the same header and options. */
   resume(saved: SavedConversion): void {
     this.#section = saved.section;
     this.#piece = saved.piece;
@@ -153,13 +153,13 @@ export class Conversion {
     this.#openNext();
   }
 
-  /** Give back all that is in memory, wherever it stands: nothing more is asked of it. */
+  /** Frees all memory, at any point; the conversion is not used any more. */
   release(): void {
     this.#open?.release?.();
     this.#pool.clear();
   }
 
-  /** The section that is due, past those without a byte. */
+  /** Opens the next section that has pieces. */
   #openNext(): void {
     for (;;) {
       this.#open = this.#sections[this.#section]?.();
@@ -169,13 +169,13 @@ export class Conversion {
   }
 }
 
-/** Chunks below that are put together. */
+/** Smaller chunks are combined. */
 const SMALL_BYTES = 16 * 1024;
 const GATHERED_BYTES = 64 * 1024;
 
 /**
- * All output, from the head on or from where it was resumed. Chunks may be overwritten by the next, and
- * are gone with the last.
+ * Runs a conversion; yields all output, from the header on or from where it was resumed. A chunk is only valid until
+ * the next one, or the end.
  */
 export async function* run(
   conversion: Conversion,

@@ -1,23 +1,23 @@
-/** Runs of a file's bytes: how many they are, which are one, and their rows in another order. */
+/** Ranges of files' bytes, possibly with rows in another order. */
 import type { ReusedMemory } from "./reused-memory.ts";
 
-/** Bytes of a file that are taken one behind the other. */
+/** A range of a file's bytes, read in order. */
 export type FileRange<File> = {
   file: File;
   start: number;
   end: number;
-  /** Which of its rows, and in which order; all as they lie unless told. */
+  /** Rows to read, and their order; default: all in order. */
   rows?: RowOrder | undefined;
 };
 
-/** Of every `of` rows, of `rowBytes` each, those that are taken, in this order. */
+/** Of every `of` rows of `rowBytes`, those in `taken` are read, in this order. */
 type RowOrder = {
   rowBytes: number;
   of: number;
   taken: readonly number[];
 };
 
-/** How many bytes come of it. */
+/** The number of bytes read. */
 export function runBytes({ start, end, rows }: FileRange<unknown>): number {
   const all = end - start;
   return rows ? (all / rows.of) * rows.taken.length : all;
@@ -27,7 +27,7 @@ export function bytesOfRuns(runs: readonly FileRange<unknown>[]): number {
   return runs.reduce((sum, run) => sum + runBytes(run), 0);
 }
 
-/** Runs that follow each other in a file are one, so that small tensors come together. */
+/** Joins adjacent ranges, so that small tensors are read together. */
 export function joinedRanges<File>(
   runs: readonly FileRange<File>[],
 ): FileRange<File>[] {
@@ -45,7 +45,7 @@ export function joinedRanges<File>(
   return whole;
 }
 
-/** The rows that are taken of whole turns, in memory of `room`. */
+/** Reorders the rows of whole turns (groups of `of` rows), using memory of `room`. */
 export function inOrder(
   bytes: Uint8Array,
   { rowBytes, of, taken }: RowOrder,
@@ -54,7 +54,7 @@ export function inOrder(
   const turns = bytes.length / (rowBytes * of);
   const out = room.take(turns * taken.length * rowBytes, 0);
   const element = rowBytes % 4 === 0 ? 4 : rowBytes % 2 === 0 ? 2 : 1;
-  // Rows may be single values, which a copy for each would make slow.
+  // Rows may be single values, for which separate copies would be slow.
   const Words = { 4: Uint32Array, 2: Uint16Array, 1: Uint8Array }[element];
   const aligned = bytes.byteOffset % element === 0 ? bytes : bytes.slice();
   const from = new Words(

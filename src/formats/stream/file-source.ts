@@ -1,6 +1,6 @@
 /**
- * Runs of files' bytes as one source, from any position on, read in windows; where it reads ahead, the next window
- * comes in while this one is worked on.
+ * Presents ranges of files' bytes as one source, readable from any position, in windows; with read-ahead, the next
+ * window is read while the present one is processed.
  */
 import {
   type FileRange,
@@ -13,7 +13,7 @@ import { type ByteSource, endedEarly } from "./source.ts";
 
 export const WINDOW_BYTES = 4 * 1024 * 1024;
 
-/** In `into` if it is given and has room for them. */
+/** Reads to `into` if given and large enough. */
 export type ReadFile<File> = (
   file: File,
   start: number,
@@ -21,9 +21,12 @@ export type ReadFile<File> = (
   into?: ArrayBuffer,
 ) => Promise<Uint8Array>;
 
-/** Of a file. */
+/** A stretch of a file. */
 type Stretch = { start: number; end: number };
-/** What is read for a run, and where what comes of it begins in what comes of the run: before it, where others are read with it. */
+/**
+ * A read for a run; `at` is the position of its first byte in the run's output, negative if earlier runs are read
+ * with it.
+ */
 type Span = Stretch & { run: number; at: number };
 
 export class FileSource<File> implements ByteSource {
@@ -31,20 +34,20 @@ export class FileSource<File> implements ByteSource {
   readonly #runs: readonly FileRange<File>[];
   readonly #windowBytes: number;
   readonly #readsAhead: boolean;
-  /** The run of what is taken next, and how much of what comes of it was taken. */
+  /** The current run, and the position in its output. */
   #run = 0;
   #position = 0;
   #window: { run: number; at: number; bytes: Uint8Array } = NOTHING;
-  /** What is read before it is asked for; it never rejects. */
+  /** The read-ahead; never rejects. */
   #ahead: { span: Span; read: Promise<() => Uint8Array> } | undefined;
-  /** Each window in the same memory: as it was read, as the next is read, and its rows in their order. */
+  /** Reused memory for the window, the read-ahead, and reordered rows. */
   #readInto = new ReusedMemory();
   #readAheadInto = new ReusedMemory();
   readonly #ordered = new ReusedMemory();
-  /** What lies in several runs. */
+  /** Memory for bytes that span several runs. */
   readonly #joint = new ReusedMemory();
 
-  /** `readsAhead` takes a second window's memory, and the reads of a caller that ends early are in vain. */
+  /** `readsAhead` needs memory for a second window; if the caller stops early, the last read is wasted. */
   constructor(
     read: ReadFile<File>,
     runs: readonly FileRange<File>[],
@@ -56,14 +59,14 @@ export class FileSource<File> implements ByteSource {
     this.#readsAhead = readsAhead;
   }
 
-  /** Go on `position` bytes behind the beginning. */
+  /** Continues at `position`, counted from the beginning. */
   seek(position: number): void {
     this.#run = 0;
     this.#position = position;
     this.#pass();
   }
 
-  /** Nothing more is taken. */
+  /** Frees the memory; nothing more may be read. */
   release(): void {
     for (const room of [this.#readInto, this.#ordered, this.#joint])
       room.release();
@@ -85,13 +88,13 @@ export class FileSource<File> implements ByteSource {
     return joint;
   }
 
-  /** Of the run that is due. */
+  /** Bytes left of the current run. */
   get #left(): number {
     const run = this.#runs[this.#run];
     return run ? runBytes(run) - this.#position : 0;
   }
 
-  /** Past the runs that are through. */
+  /** Skips completed runs. */
   #pass(): void {
     for (let run; (run = this.#runs[this.#run]); this.#run++) {
       const bytes = runBytes(run);
@@ -100,7 +103,7 @@ export class FileSource<File> implements ByteSource {
     }
   }
 
-  /** Requires: as many are left of the run */
+  /** Requires: `bytes` ≤ what is left of the run */
   async #within(bytes: number): Promise<Uint8Array> {
     if (!this.#holds(bytes)) await this.#fill(bytes);
     const at = this.#position - this.#windowAt!;
@@ -108,14 +111,14 @@ export class FileSource<File> implements ByteSource {
     return this.#window.bytes.subarray(at, at + bytes);
   }
 
-  /** Whether the window has the next `bytes` of the run that is due. */
+  /** Whether the window contains the next `bytes` of the current run. */
   #holds(bytes: number): boolean {
     const at = this.#windowAt;
     if (at === undefined || this.#position < at) return false;
     return this.#position + bytes <= at + this.#window.bytes.length;
   }
 
-  /** Where in the run that is due the window begins; undefined where it has other bytes. */
+  /** The window's start in the current run; undefined if it has other bytes. */
   get #windowAt(): number | undefined {
     const { run, at } = this.#window;
     if (run === this.#run) return at;
@@ -124,21 +127,21 @@ export class FileSource<File> implements ByteSource {
     return own.start + at - due.start;
   }
 
-  /** A window that has the next `wanted` bytes, and the one behind it on its way. */
+  /** Reads a window with the next `wanted` bytes, and starts reading the one after. */
   async #fill(wanted: number): Promise<void> {
     const span = this.#span(this.#position, wanted);
     const { rows } = this.#runs[span.run]!;
     const read = await this.#bytesOf(span);
     const bytes = rows ? inOrder(read, rows, this.#ordered) : read;
     this.#window = { run: span.run, at: span.at, bytes };
-    // What follows is most likely asked for in such pieces too.
+    // The next requests are most likely of the same size.
     const next = span.at + bytes.length - (rows ? 0 : bytes.length % wanted);
     const left = runBytes(this.#runs[span.run]!) - next;
     if (this.#readsAhead && left > 0)
       this.#begin(this.#span(next, Math.min(wanted, left)));
   }
 
-  /** What to read for `wanted` bytes of the run that is due, from `position` on. */
+  /** What to read for `wanted` bytes of the current run, from `position` on. */
   #span(position: number, wanted: number): Span {
     const run = this.#run;
     const { start, end, rows } = this.#runs[run]!;
@@ -161,8 +164,8 @@ export class FileSource<File> implements ByteSource {
   }
 
   /**
-   * The rest of a run, and those behind it that lie near it in the file, in whichever order: what is small
-   * is not worth a read each. Of what is read, a quarter is taken at least.
+   * Extends the rest of a run by later runs that are nearby in the file, in any order, to save reads. At least a
+   * quarter of what is read is used.
    */
   #around(rest: Stretch): Stretch {
     const { file } = this.#runs[this.#run]!;

@@ -1,22 +1,22 @@
-/** Bytes that a conversion keeps between pieces. */
+/** Memory that a conversion holds between pieces. */
 import { AppError } from "../../api/errors.ts";
 import { free } from "../../memory/free.ts";
 
-/** More is not held back at once. */
+/** Limit of bytes held at once. */
 const MAX_HELD_BYTES = 32 * 1024 * 1024;
 
-/** What is held, by the numbers of the holds. */
+/** The held bytes by hold number. */
 export type Held = { hold: number; bytes: Uint8Array<ArrayBuffer> }[];
 
 /**
- * Bytes that are kept from one piece to later ones, such as scales until the blocks are out, by a number
- * that the plan gives them. Memory that one gives back is used again by the next.
+ * Bytes held from one piece to later ones, such as scales until the elements are written, by numbers that the plan
+ * assigns. Released memory is reused.
  */
 export class HoldPool {
   readonly #held = new Map<number, Uint8Array<ArrayBuffer>>();
   #free = new Uint8Array(0);
 
-  /** The same bytes until they are released. */
+  /** The bytes of a hold: the same until released. */
   bytes(hold: number, length: number): Uint8Array<ArrayBuffer> {
     const held = this.#held.get(hold);
     if (held) return held;
@@ -37,33 +37,33 @@ export class HoldPool {
       this.#free = new Uint8Array(bytes.buffer);
   }
 
-  /** Nothing that is held is used any more. */
+  /** Frees everything held. */
   clear(): void {
     for (const bytes of this.#held.values()) free(bytes);
     this.#held.clear();
     free(this.#free);
   }
 
-  /** All that is held now: the bytes themselves. */
+  /** Everything held now: the bytes themselves, not copies. */
   save(): Held {
     return Array.from(this.#held, ([hold, bytes]) => ({ hold, bytes }));
   }
 
-  /** The bytes are the pool's from here on. */
+  /** Takes over the bytes. */
   restore(held: Held): void {
     this.#held.clear();
     for (const { hold, bytes } of held) this.#held.set(hold, bytes);
   }
 }
 
-/** What one has in a pool: so many bytes, by their number. */
+/** A hold: its pool, number and size. */
 export type Hold = { pool: HoldPool; index: number; bytes: number };
 
 export function heldBytes({ pool, index, bytes }: Hold): Uint8Array {
   return pool.bytes(index, bytes);
 }
 
-/** Errors: `body_too_large` when more would be held at once than an isolate has room for */
+/** Errors: `body_too_large` if more would be held at once than an isolate can hold */
 export function checkHeld(what: string, bytes: number): void {
   if (bytes <= MAX_HELD_BYTES) return;
   throw new AppError(

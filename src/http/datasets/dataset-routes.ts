@@ -58,13 +58,13 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets/{name}",
     tag: "datasets",
     access: "owner",
-    summary: "Store a corpus under a name, and make tokens of it",
+    summary: "Store a corpus under a name, and tokenize it",
     description:
-      "Repeating it changes nothing. Of `bpe` the dataset is `training` first: it is asked for until it is `ready`.",
+      "Idempotent. With `bpe`, the dataset is first in state `training`; poll it until it is `ready`.",
     query: { tokenizer: TOKENIZER, vocabulary: VOCABULARY, from: FROM },
     body: { description: "The text, 1 byte to 100 MiB, with Content-Length" },
     answers: {
-      200: { description: "It was there before", json: datasetSchema },
+      200: { description: "It was already stored", json: datasetSchema },
       201: { description: "Stored", json: datasetSchema },
     },
     errors: [
@@ -78,7 +78,7 @@ export const DATASET_ROUTES = [
     ],
     examples: {
       text: {
-        summary: "A text in English",
+        summary: "An English text",
         body: new TextEncoder().encode(exampleText),
       },
     },
@@ -141,7 +141,7 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets",
     tag: "datasets",
     access: "owner",
-    summary: "The corpora that exist, by name",
+    summary: "List the datasets, by name",
     query: { limit: limit(1000, 100), cursor: NAME_CURSOR },
     answers: { 200: { description: "A page", json: datasetPageSchema } },
     async handle(c, { limit: most, cursor = "" }) {
@@ -158,7 +158,7 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets/{name}",
     tag: "datasets",
     access: "owner",
-    summary: "What a corpus is",
+    summary: "Get a dataset",
     answers: { 200: { description: "The dataset", json: datasetSchema } },
     errors: ["dataset_not_found"],
     async handle(c, { name }) {
@@ -174,8 +174,8 @@ export const DATASET_ROUTES = [
     path: "/v1/datasets/{name}",
     tag: "datasets",
     access: "owner",
-    summary: "Remove a corpus that no unfinished run uses",
-    description: "Not safe to repeat: the second time it is not there.",
+    summary: "Delete a dataset that no unfinished run uses",
+    description: "Not idempotent: repeating it is 404.",
     answers: GONE,
     errors: ["dataset_not_found", "dataset_in_use"],
     async handle(c, { name }) {

@@ -30,14 +30,22 @@ export const datasetSchema = answerSchema("Dataset", () =>
     ...pinnedDatasetSchema().shape,
     digest: pinnedDatasetSchema().shape.digest.nullable(),
     tokens: whole().nullable(),
-    state: z.enum(DATASET_STATES).describe("Runs can use one that is ready"),
-    bytes: whole().describe("Of the text"),
+    state: z
+      .enum(DATASET_STATES)
+      .describe("Runs can only use a `ready` dataset"),
+    bytes: whole().describe("Size of the text"),
     textDigest: digest().describe("SHA-256 of the text"),
-    progress: z.number().min(0).max(1).describe("The share of the work done"),
+    progress: z
+      .number()
+      .min(0)
+      .max(1)
+      .describe(
+        "Progress of training the tokenizer and tokenizing, from 0 to 1",
+      ),
     error: z
       .strictObject({ code: z.string(), detail: z.string() })
       .nullable()
-      .describe("Why it has failed"),
+      .describe("Why it failed"),
   }),
 );
 

@@ -42,9 +42,9 @@ export const TOKEN_ROUTES = [
     path: "/v1/datasets/{name}/tokens",
     tag: "datasets",
     access: "trainer",
-    summary: "Token ids of a corpus",
+    summary: "Read token ids of a dataset",
     description:
-      "One byte each of `byte`, two of `bpe`, the lower first. `start` and `length` count tokens, `Range` bytes.",
+      "One byte per token with tokenizer `byte`, two (little-endian) with `bpe`. `start` and `length` count tokens, `Range` counts bytes.",
     query: { start: START, length: LENGTH },
     headers: READ_HEADERS,
     answers: storedAnswers("The digest"),
@@ -91,10 +91,11 @@ export const TOKEN_ROUTES = [
     path: "/v1/datasets/{name}/tokenizer",
     tag: "datasets",
     access: "trainer",
-    summary: "The tokenizer of a corpus, as Hugging Face's tokenizer.json",
+    summary: "Get a dataset's tokenizer, as Hugging Face's tokenizer.json",
     answers: {
       200: {
-        description: "What its libraries read, with the same ids",
+        description:
+          "A tokenizer.json with which Hugging Face's libraries give the same ids",
         type: "application/json",
         headers: {
           ETag: "The digest of the tokens",

@@ -13,5 +13,5 @@ export const digest = once(() => ruled(DIGEST));
 
 /** Of a list in pages. */
 export const next = once(() =>
-  z.string().nullable().describe("The cursor of the page behind this"),
+  z.string().nullable().describe("Cursor of the next page; null on the last"),
 );

@@ -16,11 +16,11 @@ answerSchema("Problem", () =>
       title: z.string(),
       status: z.int().min(400).max(599),
       detail: z.string().describe("What was expected and what came").optional(),
-      instance: z.string().describe("The path").optional(),
+      instance: z.string().describe("Path of the request").optional(),
       code: z.string().optional(),
       requestId: z
         .string()
-        .describe("As `X-Request-Id` of the answer")
+        .describe("The same as the response's `X-Request-Id`")
         .optional(),
     })
     .describe("RFC 9457"),

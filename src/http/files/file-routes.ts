@@ -57,7 +57,7 @@ export const FILE_ROUTES = [
     path: "/v1/files",
     tag: "jobs",
     access: "owner",
-    summary: "The stored files, by name",
+    summary: "List the stored files, by name",
     query: {
       prefix: textParameter(
         "What their names begin with: `name/` of those in a folder",
@@ -68,7 +68,10 @@ export const FILE_ROUTES = [
     },
     answers: { 200: { description: "A page", json: filePage } },
     examples: {
-      some: { summary: "Some of them", query: { prefix: "example" } },
+      some: {
+        summary: "The first page, of files whose names have a prefix",
+        query: { prefix: "example" },
+      },
     },
     async handle(c, { prefix = "", limit: most, cursor }) {
       const { objects, truncated } = await c.env.BUCKET.list({
@@ -94,7 +97,7 @@ export const FILE_ROUTES = [
     access: "owner",
     summary: "Store a file for jobs",
     description:
-      "In place of one that has the name, unless If-None-Match or If-Match forbid it; repeating it changes nothing. Larger files than the platform takes in one request come in parts, or by R2's S3 interface, under files/.",
+      "Replaces a file of the same name, unless If-None-Match or If-Match forbid it. Idempotent. Upload files larger than the platform's request limit in parts, or by R2's S3 interface, under files/.",
     headers: WRITE_CONDITIONS,
     body: { description: "The file, with Content-Length" },
     answers: {
@@ -128,7 +131,7 @@ export const FILE_ROUTES = [
     path: "/v1/files/{file}",
     tag: "jobs",
     access: "owner",
-    summary: "A stored file, or a range of it",
+    summary: "Download a stored file, or a range of it",
     headers: READ_HEADERS,
     answers: storedAnswers("Of the content"),
     errors: ["file_not_found", ...READ_ERRORS],
@@ -162,7 +165,7 @@ export const FILE_ROUTES = [
     path: "/v1/files/{file}",
     tag: "jobs",
     access: "owner",
-    summary: "Remove a stored file",
+    summary: "Delete a stored file",
     headers: WRITE_CONDITIONS,
     answers: GONE,
     errors: ["file_not_found", "precondition_failed"],

@@ -15,7 +15,9 @@ export const storedFile = answerSchema("StoredFile", () =>
     digest: z
       .string()
       .nullable()
-      .describe("SHA-256 in hexadecimal; null of one that came in parts"),
+      .describe(
+        "SHA-256 in hexadecimal; null if the file was uploaded in parts",
+      ),
   }),
 );
 true satisfies Same<OutputOf<typeof storedFile>, StoredFile>;

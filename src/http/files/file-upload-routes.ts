@@ -36,12 +36,12 @@ const EXAMPLE = { bytes: 1000, partBytes: PART_BYTES.least };
 const uploadRequest = requestSchema("FileUploadRequest", () =>
   z
     .strictObject({
-      bytes: z.int().min(1).describe("Of the file"),
+      bytes: z.int().min(1).describe("Size of the file"),
       partBytes: z
         .int()
         .min(PART_BYTES.least)
         .max(PART_BYTES.most)
-        .describe("Of each part but the last, which has the rest"),
+        .describe("Size of each part except the last, which has the rest"),
     })
     .refine(({ bytes, partBytes }) => bytes <= MAX_PARTS * partBytes, {
       message: `to ask for at most ${MAX_PARTS} parts`,
@@ -50,7 +50,7 @@ const uploadRequest = requestSchema("FileUploadRequest", () =>
 
 const uploadPart = answerSchema("UploadPart", () =>
   z.strictObject({
-    part: z.int().min(1).describe("From 1"),
+    part: z.int().min(1).describe("Part number, from 1"),
     bytes: z.int().min(1),
     digest: z.string().describe("SHA-256 in hexadecimal"),
   }),
@@ -60,10 +60,10 @@ true satisfies Same<OutputOf<typeof uploadPart>, UploadPart>;
 const fileUpload = answerSchema("FileUpload", () =>
   z.strictObject({
     file: z.string(),
-    upload: z.string().describe("Its id: the two sizes"),
+    upload: z.string().describe("Id of the upload, made of the two sizes"),
     bytes: z.int().min(1),
     partBytes: z.int().min(1),
-    parts: z.array(uploadPart()).describe("Those that came, by number"),
+    parts: z.array(uploadPart()).describe("The parts received, by number"),
   }),
 );
 true satisfies Same<OutputOf<typeof fileUpload>, FileUpload>;
@@ -75,16 +75,16 @@ export const FILE_UPLOAD_ROUTES = [
     path: "/v1/files/{file}/uploads",
     tag: "jobs",
     access: "owner",
-    summary: "Begin to send a file in parts, or go on with it",
+    summary: "Begin or continue uploading a file in parts",
     description:
-      "A file's uploads are told apart by their sizes: one of the same sizes is found as it stands, with the parts that came. One that gets no part for a day is taken back.",
+      "Uploads of a file are identified by their sizes: if one with these sizes is in progress, it is returned with the parts received. An upload that receives no part for a day is aborted.",
     body: {
-      description: "The sizes",
+      description: "Size of the file and of its parts",
       json: uploadRequest,
       code: "invalid_option",
     },
     answers: {
-      200: { description: "It is under way", json: fileUpload },
+      200: { description: "It is already in progress", json: fileUpload },
       201: { description: "Begun", json: fileUpload },
     },
     examples: { file: { summary: "A small file", body: EXAMPLE } },
@@ -112,7 +112,7 @@ export const FILE_UPLOAD_ROUTES = [
     path: "/v1/files/{file}/uploads/{upload}",
     tag: "jobs",
     access: "owner",
-    summary: "What came of a file that is sent in parts",
+    summary: "Get the state of an upload in parts",
     answers: { 200: { description: "The upload", json: fileUpload } },
     handle: async (c, { file, upload }) =>
       json(toUpload(await uploadOf(c, file, upload))),
@@ -124,9 +124,9 @@ export const FILE_UPLOAD_ROUTES = [
     path: "/v1/files/{file}/uploads/{upload}/{part}",
     tag: "jobs",
     access: "owner",
-    summary: "Send a part, in place of one that has the number",
+    summary: "Upload a part; replaces one with the same number",
     body: { description: "The part, with Content-Length" },
-    answers: { 201: { description: "It is there", json: uploadPart } },
+    answers: { 201: { description: "Received", json: uploadPart } },
     errors: [...UPLOAD_ERRORS],
     examples: {
       file: {
@@ -161,8 +161,8 @@ export const FILE_UPLOAD_ROUTES = [
     path: "/v1/files/{file}/uploads/{upload}/complete",
     tag: "jobs",
     access: "owner",
-    summary: "Put the parts together, in place of a file that has the name",
-    description: "Repeating it changes nothing.",
+    summary: "Complete an upload in parts; replaces a file of the same name",
+    description: "Idempotent.",
     headers: WRITE_CONDITIONS,
     answers: { 201: { description: "Stored", json: storedFile } },
     errors: ["parts_missing", "precondition_failed"],
@@ -197,7 +197,7 @@ export const FILE_UPLOAD_ROUTES = [
     path: "/v1/files/{file}/uploads/{upload}",
     tag: "jobs",
     access: "owner",
-    summary: "Take back what came of a file that is sent in parts",
+    summary: "Abort an upload in parts, and delete what was received",
     answers: GONE,
     async handle(c, { file, upload: id }) {
       const { uploadId } = await uploadOf(c, file, id);

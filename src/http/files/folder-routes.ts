@@ -30,9 +30,9 @@ export const FOLDER_ROUTES = [
     path: "/v1/folders/{folder}",
     tag: "jobs",
     access: "owner",
-    summary: "All files of a folder as one tar, or a range of it",
+    summary: "Download all files of a folder as one tar, or a range of it",
     description:
-      "A folder is the files of /v1/files whose names begin with its own and a slash, in folders of it too. A file that is replaced while the tar goes out breaks it off: a range under If-Range goes on where the folder is the same.",
+      "A folder consists of the files of /v1/files whose names begin with its name and a slash, including subfolders. If a file is replaced during the download, the response breaks off. To resume, request a range with If-Range.",
     headers: READ_HEADERS,
     answers: storedAnswers("Of names, contents and times", TAR),
     errors: ["file_not_found", ...READ_ERRORS],
@@ -91,7 +91,7 @@ export const FOLDER_ROUTES = [
     path: "/v1/folders/{folder}",
     tag: "jobs",
     access: "owner",
-    summary: "Remove all files of a folder",
+    summary: "Delete all files of a folder",
     answers: GONE,
     errors: ["file_not_found"],
     async handle(c, { folder }) {

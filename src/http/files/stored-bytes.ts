@@ -23,7 +23,7 @@ export const READ_ERRORS: readonly ErrorCode[] = [
   "range_not_satisfiable",
 ];
 
-export const GONE: Record<number, Answer> = { 204: { description: "Gone" } };
+export const GONE: Record<number, Answer> = { 204: { description: "Deleted" } };
 
 export const READ_HEADERS = {
   Range: textParameter(
@@ -42,16 +42,19 @@ export function storedAnswers(
   const headers = { ETag: etag, "Last-Modified": "When it was stored" };
   return {
     200: {
-      description: "All of it",
+      description: "The whole content",
       type,
       headers: { ...headers, "Content-Length": "Bytes" },
     },
     206: {
-      description: "The range",
+      description: "The requested range",
       type,
       headers: { ...headers, "Content-Range": "What part it is" },
     },
-    304: { description: "The reader has it", headers: { ETag: etag } },
+    304: {
+      description: "Not modified: the caller has this version",
+      headers: { ETag: etag },
+    },
   };
 }
 

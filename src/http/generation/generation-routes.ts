@@ -40,12 +40,12 @@ const { temperature, topK, topP, repetition, seed } = DEFAULT_SAMPLING;
 
 const generateSchema = requestSchema("GenerateRequest", () =>
   z.strictObject({
-    prompt: z.string().min(1).describe("What the text goes on from"),
+    prompt: z.string().min(1).describe("The text to continue"),
     maxTokens: z.int().min(1).max(MAX_TOKENS).default(200),
     weights: z
       .enum(WEIGHT_FORMATS)
       .default("f32")
-      .describe("As they are, or packed in MXFP4 and multiplied so"),
+      .describe("Compute with the weights as stored, or quantized to MXFP4"),
     temperature: z.number().min(0).max(100).default(temperature),
     topK: z.int().min(1).default(topK),
     topP: z.number().gt(0).max(1).default(topP),
@@ -58,7 +58,7 @@ const generateSchema = requestSchema("GenerateRequest", () =>
 const fromModelSchema = requestSchema("GenerateFromModelRequest", () =>
   generateSchema().extend({
     model: ruled(FILE_NAME).describe(
-      "A folder of /v1/files, or a file there that is a checkpoint or a GGUF",
+      "Name of a folder in /v1/files, or of a checkpoint or GGUF there",
     ),
   }),
 );
@@ -72,7 +72,7 @@ const FORMAT = optional(
 
 const ANSWERS = {
   200: {
-    description: "What follows the prompt, as it is written",
+    description: "The text after the prompt, streamed as it is generated",
     type: Object.values(TEXT_TYPES),
   },
 };
@@ -96,9 +96,9 @@ export const GENERATION_ROUTES = [
     path: "/v1/generate",
     tag: "generation",
     access: "owner",
-    summary: "Text from a model in the bucket",
+    summary: "Generate text with a stored model",
     description:
-      "A folder with config.json, weights and tokenizer.json as transformers has them, a GGUF of such a model, or a run's checkpoint. The same request gives the same text on every host. While a text fits the model's context all of it is seen, then its last half until that fills it again.",
+      "The model is a folder with config.json, weights and tokenizer.json as in transformers, a GGUF of such a model, or a run's checkpoint. The same request gives the same text on every host. The model sees the whole text while it fits its context; when the context is full, only the last half of the text is kept, until it is full again.",
     query: { format: FORMAT },
     body: {
       description: "The model, the prompt, and how to sample",
@@ -108,7 +108,7 @@ export const GENERATION_ROUTES = [
     errors: ERRORS,
     examples: {
       likeliest: {
-        summary: "The likeliest tokens",
+        summary: "Greedy decoding",
         body: {
           model: "example-model",
           prompt: "The ",
@@ -129,8 +129,9 @@ export const GENERATION_ROUTES = [
     path: "/v1/runs/{run}/generate",
     tag: "generation",
     access: "owner",
-    summary: "Text from a run's parameters as they are now",
-    description: "In any state of the run; its tokenizer cuts the prompt.",
+    summary: "Generate text with a run's current parameters",
+    description:
+      "Possible in any state of the run. The prompt is tokenized with the run's tokenizer.",
     query: { format: FORMAT },
     body: {
       description: "The prompt, and how to sample",
@@ -140,7 +141,7 @@ export const GENERATION_ROUTES = [
     errors: [...ERRORS],
     examples: {
       sample: {
-        summary: "A few tokens, packed in MXFP4",
+        summary: "A few tokens, with weights in MXFP4",
         body: { prompt: "The ", maxTokens: 20, weights: "mxfp4", seed: 1 },
       },
       events: {

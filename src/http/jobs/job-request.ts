@@ -20,39 +20,43 @@ const url = once(() =>
         .max(2048)
         .regex(/^[\x21-\x7e]+$/, PRINTABLE)
         .describe(
-          "Of https and a host that the service allows; a directory's ends with a slash",
+          "An https URL of a host that the service allows; the URL of a directory ends with a slash",
         ),
       token: z
         .string()
         .regex(/^[\x21-\x7e]{1,1024}$/, `${PRINTABLE}, 1 to 1024 of them`)
-        .describe("Sent to that host alone, and never shown")
+        .describe(
+          "Bearer token for that host; never sent elsewhere, never shown",
+        )
         .optional(),
     })
-    .describe("What is elsewhere, read by ranges"),
+    .describe("A file or directory at a URL, read by ranges"),
 );
 const job = once(() => ({
   source: z
     .union([
       file().describe(
-        "Name of a stored file, or where there is none of a folder",
+        "Name of a stored file, or, if there is none, of a folder",
       ),
       url(),
     ])
-    .describe("What is read"),
+    .describe("The input"),
   result: file()
     .describe(
-      "Of the file or folder to come; else the job's id and a file's ending",
+      "Name of the resulting file or folder; default: the job's id, with a file extension for a file",
     )
     .optional(),
   clientKey: name()
-    .describe("The job's id, so that repeating the request creates one job")
+    .describe(
+      "Becomes the job's id, so that repeating the request creates only one job",
+    )
     .optional(),
   retentionMs: z
     .int()
     .min(RETENTION_MS.least)
     .max(RETENTION_MS.most)
     .describe(
-      `How long the job and its result stay once it has ended; ${RETENTION_MS.default} (7 days) unless told`,
+      `How long the job and its result are kept after it has ended; default ${RETENTION_MS.default} (7 days)`,
     )
     .optional(),
 }));

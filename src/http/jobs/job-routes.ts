@@ -21,17 +21,21 @@ export const JOB_ROUTES = [
     path: "/v1/jobs",
     tag: "jobs",
     access: "owner",
-    summary: "Begin a conversion of a stored file or folder, of any size",
+    summary:
+      "Create a job: convert a stored file or folder, or one at a URL, of any size",
     description:
-      "With a `clientKey`, repeating it changes nothing. What is wrong with the file ends the job as `failed`. Of a folder that holds a model (config.json, safetensors, their index) quantize and dequantize make another, for the loader that `for` names, with its card README.md; its config.json comes last. For llama.cpp one GGUF comes of it. A URL is read by ranges, in the version that is found first. A job that has ended goes after `retentionMs`, and its result with it.",
+      "Idempotent with a `clientKey`. If the input is invalid, the job ends as `failed`. For a folder with a model (config.json, safetensors, index), quantize and dequantize write another folder, for the loader named by `for`, with a model card README.md; its config.json is written last. For llama.cpp the result is one GGUF. A URL is read by ranges, in the version found first. A job that has ended is deleted after `retentionMs`, together with its result.",
     body: {
       description: "An operation and its options",
       json: jobRequestSchema,
       code: "invalid_option",
     },
     answers: {
-      200: { description: "The same job was there", json: jobStatusSchema },
-      201: { description: "Begun", json: jobStatusSchema },
+      200: {
+        description: "The same job already existed",
+        json: jobStatusSchema,
+      },
+      201: { description: "Created", json: jobStatusSchema },
     },
     errors: ["file_not_found", "job_differs", "file_exists"],
     examples: {
@@ -65,7 +69,7 @@ export const JOB_ROUTES = [
     path: "/v1/jobs",
     tag: "jobs",
     access: "owner",
-    summary: "The jobs that exist, the newest first",
+    summary: "List the jobs, newest first",
     query: {
       limit: limit(MAX_PAGE, 20),
       cursor: textParameter("The `next` of the page before"),
@@ -93,7 +97,7 @@ export const JOB_ROUTES = [
     path: "/v1/jobs/{job}",
     tag: "jobs",
     access: "owner",
-    summary: "Where a job is: state, progress, why it failed, its latest log",
+    summary: "Get a job: state, progress, why it failed, its latest log lines",
     answers: { 200: { description: "The job", json: jobStatusSchema } },
     handle: async (c, { job }) => json(await jobStub(c.env, job).status()),
   }),
@@ -104,9 +108,9 @@ export const JOB_ROUTES = [
     path: "/v1/jobs/{job}",
     tag: "jobs",
     access: "owner",
-    summary: "Cancel a job that runs, and forget it",
+    summary: "Delete a job; cancels it if it is running",
     description:
-      "The result of one that has finished stays, now for good; of another nothing does.",
+      "The result of a finished job is kept, and no longer expires. Incomplete results are deleted.",
     answers: GONE,
     async handle(c, { job }) {
       await jobStub(c.env, job).remove();

@@ -14,7 +14,7 @@ const jobSummary = once(() =>
     job: z.string(),
     state: z.enum(["running", "finished", "failed"]),
     source: z.string(),
-    result: z.string().describe("Name of the file or folder that it becomes"),
+    result: z.string().describe("Name of the resulting file or folder"),
     isFolder: z.boolean().describe("Whether the result is a folder"),
     operation: z.enum([
       "quantize",
@@ -23,15 +23,17 @@ const jobSummary = once(() =>
       "hadamard",
       "analyze",
     ]),
-    inputBytes: whole().describe("Of the source, read so far"),
+    inputBytes: whole().describe("Bytes of the source read so far"),
     totalInputBytes: whole()
       .nullable()
-      .describe("null until a URL has answered"),
-    outputBytes: whole().describe("Of the result, so far"),
+      .describe("Size of the source; null until its URL has been queried"),
+    outputBytes: whole().describe("Bytes of the result written so far"),
     totalOutputBytes: whole().nullable(),
     createdMs: time(),
     endedMs: time().nullable(),
-    expiresMs: time().nullable().describe("When it and its result go"),
+    expiresMs: time()
+      .nullable()
+      .describe("When the job and its result are deleted"),
     error: z
       .strictObject({ code: z.string(), detail: z.string() })
       .nullable()
@@ -43,10 +45,10 @@ export const jobStatusSchema = answerSchema("JobStatus", () =>
   jobSummary().extend({
     leftOut: z
       .array(z.string())
-      .describe("Files of a folder's weights that were not read"),
+      .describe("Weight files of the source folder that were not read"),
     missing: z
       .array(z.string())
-      .describe("What a loader asks for and the folder has not"),
+      .describe("Files that the loader needs and the source folder lacks"),
     log: z.array(z.strictObject({ timeMs: time(), text: z.string() })),
   }),
 );

@@ -29,7 +29,7 @@ const METRICS_TYPES = {
 
 const rewindSchema = requestSchema("RewindRequest", () =>
   z.strictObject({
-    step: z.int().min(0).describe("At this step or before it"),
+    step: z.int().min(0).describe("The latest step to rewind to"),
   }),
 );
 
@@ -40,9 +40,9 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/metrics",
     tag: "runs",
     access: "owner",
-    summary: "A run's history, one line a step",
+    summary: "Get a run's metrics, one line per step",
     description:
-      "JSON lines, each a StepMetrics, or CSV with a header line; the final evaluation has the last line.",
+      "JSON lines, each a StepMetrics, or CSV with a header line. The final evaluation is the last line.",
     query: {
       format: optional(
         choice(
@@ -84,9 +84,9 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/steps/{step}",
     tag: "runs",
     access: "owner",
-    summary: "What was told of a step, and by whom",
+    summary: "Get the results of a step's microbatches, with their authors",
     description:
-      "Of one that is committed, all that its `results` and `chain` in the metrics are the SHA-256 of (docs/trust.md).",
+      "For a committed step, contains everything that the digests `results` and `chain` in its metrics cover (docs/trust.md).",
     answers: { 200: { description: "The step", json: stepRecordSchema } },
     errors: ["future_step"],
     handle: async (c, { run, step }) =>
@@ -99,10 +99,10 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/states",
     tag: "runs",
     access: "owner",
-    summary: "The steps of which all of the state is there",
+    summary: "List the steps whose full state is kept",
     description:
-      "The run goes back to them, checkpoints are made of them, and an audit computes from them. The last is the present one. Kept are the first, and of each `snapshotSteps` the last two, and one in each 2, 4, 8 … before them.",
-    answers: { 200: { description: "In order", json: statesSchema } },
+      "The run can be rewound to them, checkpoints can be made of them, and audits start from them. The last one is the present step. Kept are the first step and, of the multiples of `snapshotSteps`, the last two, and one in each 2, 4, 8 … before them.",
+    answers: { 200: { description: "The steps in order", json: statesSchema } },
     handle: async (c, { run }) =>
       json({ steps: await runStub(c.env, run).stateSteps() }),
   }),
@@ -113,10 +113,10 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/rewind",
     tag: "runs",
     access: "owner",
-    summary: "Go back to the last step up to this of which the state is kept",
+    summary: "Rewind a run to the last step up to `step` whose state is kept",
     description:
-      "What was told of that step and of those after it is taken back: parameters, metrics, events, leases. The run goes on from there. One that has ended stays as it is: begin another from its checkpoint of that step, with `resume`.",
-    body: { description: "How far", json: rewindSchema },
+      "Parameters, metrics, events and leases of that step and later ones are discarded, and the run continues from there. A run that has ended cannot be rewound: create another one from its checkpoint of that step, with `resume`.",
+    body: { description: "The step", json: rewindSchema },
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: ["wrong_state", "future_step", "step_gone"],
     examples: { start: { summary: "To the start", body: { step: 0 } } },
@@ -130,8 +130,9 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/events",
     tag: "runs",
     access: "owner",
-    summary: "What happens in a run, as server-sent events",
-    description: "Each event's data is a RunEvent; the last 1,000 are kept.",
+    summary: "Stream a run's events, as server-sent events",
+    description:
+      "Each event's data is a RunEvent. The latest events of each kind are kept, at most 1,000.",
     headers: {
       "Last-Event-ID": optional(
         { ...U32, default: 0, text: "Go on after this event" },
@@ -140,10 +141,11 @@ export const HISTORY_ROUTES = [
     },
     answers: {
       200: {
-        description: "Ends with the run, or after five minutes: reconnect",
+        description:
+          "The stream ends with the run, or after five minutes; then reconnect",
         type: "text/event-stream",
       },
-      204: { description: "The run has ended, and there are no more" },
+      204: { description: "The run has ended, and there are no more events" },
     },
     errors: ["invalid_number"],
     examples: {
@@ -167,9 +169,10 @@ export const HISTORY_ROUTES = [
     path: "/v1/runs/{run}/checkpoint",
     tag: "runs",
     access: "owner",
-    summary: "The parameters as they are now, all of one step",
+    summary:
+      "Download a run's checkpoint: its parameters at one step, by default the present one",
     description:
-      "In any state of the run. `state=full` adds what the optimizer remembers, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` resumes the run: it ends in the bytes of one that was never interrupted. Metadata holds config, step and the digest of what the steps before came to. Equal configs end in equal bytes. `hf` is a tar of the directory `model` that transformers loads, whose weights are the checkpoint; `gguf` and `gguf-mxfp4` are what llama.cpp loads, with the tokenizer.",
+      "Possible in any state of the run. `state=full` adds the optimizer state, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` can resume the run; it then ends in the bytes of a run that was never interrupted. The metadata contains config, step and the digest of the preceding results. Equal configs give equal bytes. `hf` is a tar of a directory `model` for transformers, whose weights file is the checkpoint; `gguf` and `gguf-mxfp4` are for llama.cpp, with the tokenizer.",
     query: {
       format: optional(
         choice(
@@ -206,7 +209,7 @@ export const HISTORY_ROUTES = [
     answers: {
       200: {
         description:
-          "safetensors, f32, Hugging Face GPT-2 names; or as asked for",
+          "safetensors, f32, with Hugging Face names; or the requested format",
         type: CHECKPOINT_TYPES,
         headers: {
           "Content-Length": "Bytes of the file",

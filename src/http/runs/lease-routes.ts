@@ -24,7 +24,7 @@ const ahead = once(() =>
     .boolean()
     .optional()
     .describe(
-      "Whether it takes a second lease too, to compute while what came of the first is on its way",
+      "Ask for a second lease, to be computed while the result of the first is being sent",
     ),
 );
 
@@ -36,7 +36,7 @@ const leaseSchema = requestSchema("LeaseRequest", () =>
     host: z
       .enum(HOST_KINDS)
       .optional()
-      .describe("What it computes in, for the roster alone"),
+      .describe("The kind of host; only shown in the list of trainers"),
     ahead: ahead(),
   }),
 );
@@ -48,11 +48,11 @@ const frameBytes = once(() => z.int().min(0).max(1e12));
 
 const phasesSchema = once(() =>
   z.strictObject({
-    leaseMs: ms().describe("Until the lease was there"),
-    pullMs: ms().describe("Until its parameters and tokens were there"),
+    leaseMs: ms().describe("Time waiting for the lease"),
+    pullMs: ms().describe("Time waiting for parameters and tokens"),
     computeMs: ms(),
     pushMs: ms().describe(
-      "Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile",
+      "Time waiting for all shards to acknowledge the gradient, while nothing else was computed",
     ),
     pulledBytes: frameBytes(),
     pushedBytes: frameBytes(),
@@ -70,15 +70,15 @@ const completionSchema = requestSchema("Completion", () =>
       .min(0)
       .max(1e12)
       .optional()
-      .describe("Of the tokens' text; needed where tokens are no bytes"),
+      .describe("Bytes of the tokens' text; required unless tokens are bytes"),
     digests: digests()
       .optional()
       .describe(
-        "Of a training microbatch: the SHA-256 of each shard's frame, as in its header",
+        "For a training microbatch: the SHA-256 of each shard's frame, as in its header",
       ),
     phases: phasesSchema()
       .optional()
-      .describe("For the metrics alone: no result depends on it"),
+      .describe("Only for the metrics; no result depends on it"),
     ahead: ahead(),
   }),
 );
@@ -100,8 +100,8 @@ export const LEASE_ROUTES = [
     access: "trainer",
     summary: "Take a lease: the right to compute one microbatch",
     description:
-      "A trainer has one at a time, or one ahead besides; asking again gives it the same. Waits up to 10 seconds; `lease` is null when there was none.",
-    body: { description: "Who asks", json: leaseSchema },
+      "A trainer holds one lease at a time, and with `ahead` a second one; asking again returns the same. Waits up to 10 seconds; `lease` is null if there was none.",
+    body: { description: "The trainer", json: leaseSchema },
     answers: { 200: { description: "The lease", json: leaseResponseSchema } },
     errors: ["fingerprint_differs"],
     examples: {
@@ -120,17 +120,18 @@ export const LEASE_ROUTES = [
     path: "/v1/runs/{run}/leases/{kind}/{step}/{index}",
     tag: "trainers",
     access: "trainer",
-    summary: "Complete a lease, once every shard has the gradient",
+    summary:
+      "Complete a lease, after every shard has acknowledged the gradient",
     description:
-      "Repeating it changes nothing. The answer bears the next lease. What differs from what others have told is computed again; `different_completion`: from what the caller itself has told, or from what is committed.",
+      "Idempotent. The response contains the next lease. If the result differs from another author's, the microbatch is computed again; if it differs from the caller's own earlier result or from what was committed, the error is `different_completion`.",
     headers: { "Lease-Key": LEASE_KEY },
     body: {
       description:
-        "Sums over the microbatch; a loss in nats, null when it is not finite",
+        "Sums over the microbatch; the loss in nats, null if not finite",
       json: completionSchema,
     },
     answers: {
-      200: { description: "Taken", json: completionResponseSchema },
+      200: { description: "Accepted", json: completionResponseSchema },
     },
     errors: [
       "different_completion",
@@ -171,8 +172,8 @@ export const LEASE_ROUTES = [
     path: "/v1/runs/{run}/leases",
     tag: "trainers",
     access: "trainer",
-    summary: "Go: what a trainer holds is open again at once",
-    description: "Repeating it changes nothing.",
+    summary: "Leave the run: the trainer's leases are free at once",
+    description: "Idempotent.",
     query: {
       trainer: named("Who goes", "a trainer's name", "invalid_name"),
       bootId: named("Its boot", "a boot id", "invalid_name"),

@@ -16,13 +16,17 @@ const lease = once(() =>
     step: whole(),
     index: whole(),
     deadlineMs: time(),
-    key: z.string().describe("Sent as Lease-Key with what comes of it"),
+    key: z
+      .string()
+      .describe("Sent as Lease-Key with the push and the completion"),
     rewinds: whole()
       .optional()
-      .describe("How often the run has gone back to an earlier step, if ever"),
+      .describe("How often the run was rewound, if ever"),
     createdMs: time()
       .optional()
-      .describe("Of the run: another that has its id later has another config"),
+      .describe(
+        "When the run was created; distinguishes it from a later run with the same id",
+      ),
   }),
 );
 
@@ -32,7 +36,7 @@ export const leaseResponseSchema = answerSchema("LeaseResponse", () =>
     lease: lease().nullable(),
     ahead: lease()
       .optional()
-      .describe("The one after it, for who asked for such"),
+      .describe("The second lease, if `ahead` was requested"),
   }),
 );
 

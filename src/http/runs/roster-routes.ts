@@ -35,7 +35,7 @@ const trainersSchema = requestSchema("TrainersRequest", () =>
         .min(1)
         .max(MAX_TOKEN_MS)
         .default(DEFAULT_TOKEN_MS)
-        .describe("How long the token opens the run"),
+        .describe("How long the token is valid"),
     }),
   ]),
 );
@@ -47,19 +47,19 @@ export const ROSTER_ROUTES = [
     path: "/v1/runs/{run}/trainers",
     tag: "runs",
     access: "owner",
-    summary: "Start trainers here, or issue a token with which others join",
+    summary: "Start edge trainers, or issue a join token for others",
     description:
-      "Each call starts new ones. A run whose trainers need more memory than an isolate has is refused: join it from Node.",
-    body: { description: "One or the other", json: trainersSchema },
+      "Each call starts new trainers. If a trainer of the run needs more memory than an isolate has, the request is refused; join the run from Node instead.",
+    body: { description: "Either `count` or `join`", json: trainersSchema },
     answers: {
       201: {
-        description: "Their names, or the token",
+        description: "The trainers' names, or the token",
         json: trainersResponseSchema,
       },
     },
     examples: {
-      join: { summary: "For a trainer elsewhere", body: { join: true } },
-      hosted: { summary: "One of this Worker's own", body: { count: 1 } },
+      join: { summary: "A join token", body: { join: true } },
+      hosted: { summary: "One edge trainer", body: { count: 1 } },
     },
     async handle(c, { run, body: request }) {
       if ("join" in request) {
@@ -84,10 +84,10 @@ export const ROSTER_ROUTES = [
     path: "/v1/runs/{run}/tokens",
     tag: "runs",
     access: "owner",
-    summary: "The run's join tokens, and who is under quarantine",
+    summary: "List a run's join tokens, and quarantined authors",
     description:
-      "Without what makes them work. One that is `quarantined` told results that differ from those of others, or among themselves. The owner's trainers stand behind them when they are, without times.",
-    answers: { 200: { description: "All", json: joinTokensSchema } },
+      "Only ids and states, not the tokens themselves. A `quarantined` author reported results that differ from those of others, or from each other. Quarantined trainers of the owner are listed after the tokens, without times.",
+    answers: { 200: { description: "All tokens", json: joinTokensSchema } },
     handle: async (c, { run }) =>
       json({ tokens: await runStub(c.env, run).tokens() }),
   }),
@@ -98,14 +98,14 @@ export const ROSTER_ROUTES = [
     path: "/v1/runs/{run}/tokens/{token}",
     tag: "runs",
     access: "owner",
-    summary: "Revoke a join token, or take it back",
+    summary: "Revoke or reinstate a join token",
     description:
-      "Revoked, at once: what its trainers told of the present step is void. Repeating it changes nothing.",
-    body: { description: "The state it shall have", json: tokenStateSchema },
+      "Revoking takes effect at once: its trainers' results of the present step are void. Idempotent.",
+    body: { description: "The new state", json: tokenStateSchema },
     answers: { 200: { description: "The token", json: joinTokenSchema } },
     errors: ["wrong_state"],
     examples: {
-      revoke: { summary: "Nothing more of it", body: { state: "revoked" } },
+      revoke: { summary: "Revoke", body: { state: "revoked" } },
     },
     handle: async (c, { run, token, body: { state } }) =>
       json(await runStub(c.env, run).setTokenState(token, state)),

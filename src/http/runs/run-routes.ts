@@ -34,7 +34,7 @@ const stateSchema = requestSchema("StateRequest", () =>
       fingerprint: ruled(FINGERPRINT)
         .nullable()
         .describe(
-          "What trainers must compute like, or null: like the next one that comes",
+          "The fingerprint that trainers must have; null to take that of the next trainer",
         ),
     }),
   ]),
@@ -47,16 +47,16 @@ export const RUN_ROUTES = [
     path: "/v1/runs",
     tag: "runs",
     access: "owner",
-    summary: "Create a run and begin it",
+    summary: "Create and start a run",
     description:
-      "With a `run` of the caller's choice, repeating it changes nothing. `from` names a folder of /v1/files with a GPT-2 of transformers, or of this edge, to go on from: config.json and weights, a GGUF alone, or the checkpoint of a run. With `resume`, the checkpoint has all state, and what is not told is as its run had it.",
+      "Idempotent if `run` is given. `from` names a folder of /v1/files with a model to start from: config.json and weights as in transformers, a single GGUF, or a run's checkpoint. With `resume`, it must be a `state=full` checkpoint, and options that are left out are those of its run.",
     body: {
-      description: "All but the dataset have defaults",
+      description: "All fields except `dataset` have defaults",
       json: runRequest,
     },
     answers: {
-      200: { description: "It was there before", json: runStatusSchema },
-      201: { description: "Begun", json: runStatusSchema },
+      200: { description: "It already existed", json: runStatusSchema },
+      201: { description: "Created", json: runStatusSchema },
     },
     errors: [
       "dataset_not_found",
@@ -112,7 +112,7 @@ export const RUN_ROUTES = [
     path: "/v1/runs",
     tag: "runs",
     access: "owner",
-    summary: "The runs that exist, the latest first",
+    summary: "List the runs, newest first",
     answers: { 200: { description: "At most 1,000", json: runListSchema } },
     handle: async (c) => json({ runs: await directoryStub(c.env).runs() }),
   }),
@@ -123,7 +123,7 @@ export const RUN_ROUTES = [
     path: "/v1/runs/{run}",
     tag: "runs",
     access: "trainer",
-    summary: "A run's config and where it is",
+    summary: "Get a run: config, state, progress, trainers",
     answers: { 200: { description: "The run", json: runStatusSchema } },
     handle: async (c, { run }) =>
       json(await runStub(c.env, run).status(c.get("caller"))),
@@ -135,20 +135,19 @@ export const RUN_ROUTES = [
     path: "/v1/runs/{run}",
     tag: "runs",
     access: "owner",
-    summary:
-      "Pause a run, let it go on, or cancel it; or say what its trainers compute like",
+    summary: "Pause, resume or cancel a run, or set its fingerprint",
     description:
-      "With another fingerprint, the present step is computed again. Repeating it changes nothing. Paused: no new leases; what is under way is still taken.",
+      "Idempotent. A paused run gives out no new leases, but accepts results under way. If the fingerprint changes, the present step is computed again.",
     body: {
-      description: "The state, or the fingerprint, that it shall have",
+      description: "The new state, or the new fingerprint",
       json: stateSchema,
     },
     answers: { 200: { description: "The run", json: runStatusSchema } },
     errors: ["wrong_state"],
     examples: {
-      pause: { summary: "No new leases", body: { state: "paused" } },
-      resume: { summary: "On again", body: { state: "running" } },
-      cancel: { summary: "For good", body: { state: "cancelled" } },
+      pause: { summary: "Pause", body: { state: "paused" } },
+      resume: { summary: "Resume", body: { state: "running" } },
+      cancel: { summary: "Cancel", body: { state: "cancelled" } },
     },
     handle: async (c, { run, body: request }) =>
       json(
@@ -164,7 +163,7 @@ export const RUN_ROUTES = [
     path: "/v1/runs/{run}",
     tag: "runs",
     access: "owner",
-    summary: "Remove a run that has ended, its parameters and its history",
+    summary: "Delete a run that has ended, with its parameters and history",
     answers: GONE,
     errors: ["run_active"],
     async handle(c, { run }) {

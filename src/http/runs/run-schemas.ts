@@ -53,10 +53,10 @@ const configSchema = answerSchema("RunConfig", () =>
             results: digest().optional(),
           })
           .optional()
-          .describe("Where its run was, whose optimizer it goes on with too"),
+          .describe("The step and digests at which the resumed run was"),
       })
       .optional()
-      .describe("Whose parameters it goes on from"),
+      .describe("The model or checkpoint that the run started from"),
     recipe: z.enum(RECIPE_NAMES),
     gradientDtype: z.enum(WIRE_DTYPES),
     seed: whole(),
@@ -88,7 +88,7 @@ const configSchema = answerSchema("RunConfig", () =>
 );
 
 const name = once(() =>
-  z.string().nullable().describe("What people call it, if anybody named it"),
+  z.string().nullable().describe("Display name, or null"),
 );
 
 export const runStatusSchema = answerSchema("RunStatus", () =>
@@ -96,12 +96,14 @@ export const runStatusSchema = answerSchema("RunStatus", () =>
     run: z.string(),
     name: name(),
     state: state(),
-    step: whole().describe("Updates that the parameters have seen"),
+    step: whole().describe("Number of updates so far"),
     config: configSchema(),
     fingerprint: z
       .string()
       .nullable()
-      .describe("What its trainers compute like"),
+      .describe(
+        "Fingerprint that the run's trainers must have; null before the first",
+      ),
     parameters: whole(),
     shards: z.array(
       z.strictObject({ index: whole(), start: whole(), length: whole() }),
@@ -111,11 +113,11 @@ export const runStatusSchema = answerSchema("RunStatus", () =>
         name: z.string(),
         author: z
           .string()
-          .describe("A join token's id, or `owner.` and a trainer's name"),
+          .describe("Id of its join token, or `owner.` and the trainer's name"),
         host: z
           .enum(HOST_KINDS)
           .nullable()
-          .describe("What it computes in, as it tells"),
+          .describe("The kind of host that it reported"),
         lastSeenMs: time(),
         completions: whole(),
       }),

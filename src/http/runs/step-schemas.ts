@@ -24,26 +24,28 @@ const stepMetricsSchema = answerSchema("StepMetrics", () =>
     valNatsPerByte: natsPerByte(),
     results: digest()
       .nullable()
-      .describe("SHA-256 of what all steps so far came to, whoever computed"),
+      .describe(
+        "SHA-256 over the results of all steps so far; does not depend on who trained (docs/trust.md)",
+      ),
     chain: digest()
       .nullable()
-      .describe("The same with each gradient's digests, and whose they are"),
+      .describe("The same, including gradient digests and authors"),
     phases: z
       .strictObject({
         leaseMs: milliseconds(),
         pullMs: milliseconds(),
         computeMs: milliseconds(),
         pushMs: milliseconds(),
-        pulledBytes: whole().describe("Of parameters' frames"),
-        pushedBytes: whole().describe("Of gradients' frames"),
+        pulledBytes: whole().describe("Bytes of parameter frames"),
+        pushedBytes: whole().describe("Bytes of gradient frames"),
         commitMs: milliseconds()
           .nullable()
           .describe(
-            "From the last completion until every shard had the update, in which all wait",
+            "Time from the last completion until every shard had applied the update, during which all trainers wait",
           ),
       })
       .nullable()
-      .describe("Where time went, summed over microbatches, as trainers tell"),
+      .describe("Times reported by trainers, summed over microbatches"),
   }),
 );
 
@@ -58,8 +60,8 @@ export const stepRecordSchema = answerSchema("StepRecord", () =>
         bytes: whole(),
         digests: z
           .array(digest())
-          .describe("Of the frame that each shard was pushed"),
-        authors: z.array(z.string()).describe("All who told so"),
+          .describe("SHA-256 of the frame pushed to each shard"),
+        authors: z.array(z.string()).describe("All authors of this result"),
       }),
     ),
     commit: z

@@ -41,9 +41,9 @@ export const TRAINER_ROUTES = [
     path: "/v1/runs/{run}/shards/{shard}/parameters",
     tag: "trainers",
     access: "trainer",
-    summary: "A shard's parameters at one step",
+    summary: "Pull a shard's parameters at one step",
     description:
-      "With `Frame-Base`, the answer may be the difference to that frame, where it is the one of the step before and the difference is smaller; it bears the same header then.",
+      "With `Frame-Base`, the digest of a frame that the caller has, the response may be the difference to it, if it is the frame of the previous step and the difference is smaller. The response then has the same header.",
     query: {
       step: PATH_PARAMETERS.step,
       rewinds: optional(REWINDS),
@@ -87,7 +87,7 @@ export const TRAINER_ROUTES = [
     access: "trainer",
     summary: "Push one microbatch's gradient for one shard",
     description:
-      "Repeating it changes nothing. What differs from what others have pushed is kept beside it until a commit takes one; `different_bytes`: from what the caller itself has pushed, or from what is committed.",
+      "Idempotent. A gradient that differs from another author's is kept beside it until the commit takes one; if it differs from the caller's own earlier push or from what was committed, the error is `different_bytes`.",
     headers: { "Lease-Key": LEASE_KEY },
     body: {
       description:
@@ -95,10 +95,10 @@ export const TRAINER_ROUTES = [
     },
     answers: {
       200: {
-        description: "The same bytes were here",
+        description: "The same bytes were already stored",
         json: pushResponseSchema,
       },
-      201: { description: "Stored on disk", json: pushResponseSchema },
+      201: { description: "Stored durably", json: pushResponseSchema },
     },
     errors: [
       "malformed_body",

@@ -28,12 +28,16 @@ const health = answerSchema("Health", () =>
 
 const version = answerSchema("ServiceVersion", () =>
   z.strictObject({
-    version: z.string().describe("Of the package"),
-    frame: z.int().describe("Of what trainers and shards exchange"),
-    record: z.string().describe("Of the choices that quantized files record"),
+    version: z.string().describe("Version of the package"),
+    frame: z
+      .int()
+      .describe("Version of the protocol between trainers and shards"),
+    record: z.string().describe("Version of the metadata in quantized files"),
     fingerprint: z
       .string()
-      .describe("What the bytes of a run depend on besides its config"),
+      .describe(
+        "Fingerprint of this machine: what a run's bytes depend on besides its config",
+      ),
     kernels: z.strictObject({
       arithmetic: z.int(),
       fusesMultiplyAdd: z.boolean(),
@@ -41,7 +45,9 @@ const version = answerSchema("ServiceVersion", () =>
     mode: z.enum(["local", "deployed"]),
     access: z
       .enum(["all", "token", "nobody"])
-      .describe("Who is let in; nobody where the secret API_TOKEN is not set"),
+      .describe(
+        "How access is controlled; everything is refused if the secret API_TOKEN is not set",
+      ),
   }),
 );
 true satisfies Same<OutputOf<typeof version>, ServiceVersion>;
@@ -53,8 +59,8 @@ export const SERVICE_ROUTES = [
     path: "/healthz",
     tag: "service",
     access: "open",
-    summary: "Whether the Worker answers",
-    answers: { 200: { description: "It does", json: health } },
+    summary: "Check that the Worker answers",
+    answers: { 200: { description: "It answers", json: health } },
     handle: () => json({ status: "ok" }),
   }),
 
@@ -64,7 +70,7 @@ export const SERVICE_ROUTES = [
     path: "/version",
     tag: "service",
     access: "open",
-    summary: "What answers, and who is let in",
+    summary: "Get versions, fingerprint and access mode",
     answers: { 200: { description: "The versions", json: version } },
     handle: (c) =>
       json({
@@ -87,11 +93,11 @@ export const SERVICE_ROUTES = [
     path: "/metrics",
     tag: "service",
     access: "owner",
-    summary: "Figures for Prometheus",
+    summary: "Get metrics for Prometheus",
     description:
-      "Requests, durations, bytes and memory are those of the isolate that answers, since it started; runs and jobs are those of the service.",
+      "Requests, durations, bytes and memory are those of the answering isolate since it started; runs and jobs are those of the whole service.",
     answers: {
-      200: { description: "In its text format", type: METRICS_TYPE },
+      200: { description: "Prometheus text format", type: METRICS_TYPE },
     },
     handle: async (c) =>
       c.body(await serviceMetrics(c.env), 200, {

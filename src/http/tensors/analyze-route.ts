@@ -24,17 +24,21 @@ import {
 } from "../declaration/schema.ts";
 
 const figure = once(() => z.number().nullable());
-const share = once(() => z.number().min(0).max(1).describe("Of the elements"));
+const share = once(() =>
+  z.number().min(0).max(1).describe("Number of elements"),
+);
 
 const figures = once(() =>
   z.strictObject({
     elements: whole(),
-    kurtosis: figure().describe("3 for normal values, large with outliers"),
+    kurtosis: figure().describe(
+      "3 for normally distributed values, large with outliers",
+    ),
     schemes: z.array(
       z.strictObject({
         scheme: z.string(),
         sqnrDb: figure().describe(
-          "Signal to quantization noise; null: no noise",
+          "Signal to quantization noise in dB; null if there is no error",
         ),
         mse: figure(),
         cosine: figure(),
@@ -61,28 +65,32 @@ const analysis = answerSchema("Analysis", () =>
       .array(
         z.strictObject({
           name: z.string(),
-          dtype: z.string().describe("As the container calls it: I64, Q4_0"),
+          dtype: z
+            .string()
+            .describe("As named by the container, such as I64 or Q4_0"),
           shape: z.array(whole()).readonly(),
           reason: z.string(),
         }),
       )
-      .describe("What was asked for and quantizing would leave as it is"),
+      .describe("Selected tensors that quantizing would not change"),
     total: figures(),
-    rule: z.string().describe("How a scheme is recommended"),
+    rule: z.string().describe("The rule by which a scheme is recommended"),
     loaders: z
       .array(
         z.strictObject({
           loader: z.enum(LOADERS),
-          tensors: whole().describe("Of those judged, what it takes in MXFP4"),
+          tensors: whole().describe(
+            "The analyzed tensors that the loader accepts in MXFP4",
+          ),
           recommended: z.string().nullable(),
-          refusal: z.string().nullable().describe("Why it takes none"),
+          refusal: z.string().nullable().describe("Why it accepts none"),
         }),
       )
-      .describe("Of a model, what to quantize it with for each"),
+      .describe("For a model: how to quantize it for each loader"),
     refused: z
       .array(z.strictObject({ scheme: z.string(), reason: z.string() }))
       .describe(
-        "Schemes that no loader undoes, of which a model has no figures",
+        "Schemes that no loader undoes, which are not analyzed for a model",
       ),
   }),
 );
@@ -97,7 +105,7 @@ export const ANALYZE = route({
   summary:
     "Report the quantization error of each tensor, for one or more schemes",
   description:
-    "In one pass; nothing is stored. docs/analyze.md defines each figure; null where one has no value, such as sqnrDb without any error. Tensors that quantize would leave, such as integers and the quantized types of a GGUF, are passed over and listed with their type. With `for` the tensors are those that the loader takes in MXFP4, the schemes those that it undoes (each scale rule unless told), and `loaders` has what is best for it; a job does the same of a folder.",
+    "In one pass; nothing is stored. docs/analyze.md defines each figure; a figure without a value, such as sqnrDb without any error, is null. Tensors that quantize would not change, such as integers and the quantized types of a GGUF, are listed with their type. With `for`, only tensors that the loader accepts in MXFP4 and schemes that it undoes are analyzed (by default, each scale rule), and `loaders` has the best choice for it. A job can do the same for a folder.",
   options: ANALYZE_MODEL_OPTIONS,
   body: ANY_FILE,
   answers: {

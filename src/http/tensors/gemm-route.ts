@@ -22,7 +22,7 @@ export const GEMM = route({
   access: "owner",
   summary: "c = a · bᵀ, computed as a linear layer of a recipe would",
   description:
-    "Operands are rounded and rotated as quantize does with the seed and scale=floor, prescale=0.75 for sr, hadamard=64 for rht. The answer is a pure function of the request and of whether the machine fuses multiply-adds (f32 and bf16 only).",
+    "Operands are rounded and rotated as by quantize with this seed and scale=floor, prescale=0.75 for sr, hadamard=64 for rht. The response is a pure function of the request and, for f32 and bf16, of whether the machine fuses multiply-adds.",
   options: GEMM_OPTIONS,
   body: {
     description:

@@ -6,7 +6,7 @@ import type { Answer } from "../declaration/route.ts";
 
 export const ANY_FILE = {
   description:
-    "safetensors, .npy (its tensor is `x`), GGUF, or raw little-endian values with `dtype` and `shape`; of any size. Content-Length is needed",
+    "safetensors, .npy (its tensor is `x`), GGUF, or raw little-endian values with `dtype` and `shape`; of any size. Content-Length is required",
 };
 
 export const TENSOR_ERRORS = [
@@ -18,7 +18,7 @@ export const TENSOR_ERRORS = [
 
 export function fileAnswer(what: string): Answer {
   return {
-    description: `${what}. Length and header follow from the request's; a body that breaks off breaks the answer off`,
+    description: `${what}. Its length and header are known from the request's header; if the request body breaks off, so does the response`,
     type: "application/octet-stream",
     headers: {
       "Content-Length": "Bytes of the answer, known before the first",

@@ -35,14 +35,14 @@ export const TENSOR_ROUTES = [
     access: "owner",
     summary: "Quantize to MXFP4 or MXFP8, in one pass",
     description:
-      "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; as MXFP8 it becomes `x` f8_e4m3 or f8_e5m2 [..., K] and `x_scale` u8 [..., K/32]; integer, 0-D and excluded tensors pass through. Metadata `mxfp4.*` records every choice. Of GGUF: GGUF, its matrices MXFP4. The answer is a pure function of the request.",
+      "Tensor `x` [..., K] becomes `x_blocks` u8 [..., K/32, 16] and `x_scales` u8 [..., K/32], its rows padded with zeros to whole blocks and segments; as MXFP8 it becomes `x` f8_e4m3 or f8_e5m2 [..., K] and `x_scale` u8 [..., K/32]; integer, 0-D and excluded tensors are copied. Metadata `mxfp4.*` records every option. A GGUF stays a GGUF, with its matrices in MXFP4. The response is a pure function of the request.",
     options: QUANTIZE_OPTIONS,
     body: ANY_FILE,
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
     errors: CONVERSION_ERRORS,
     examples: {
       checkpoint: {
-        summary: "A safetensors file, of which only weights are quantized",
+        summary: "A safetensors file; only weights are quantized",
         query: { include: "*.weight" },
         body: exampleCheckpoint,
       },
@@ -66,7 +66,7 @@ export const TENSOR_ROUTES = [
         body: exampleCheckpoint,
       },
       mxfp8: {
-        summary: "Elements of 8 bits",
+        summary: "MXFP8",
         query: { format: "mxfp8-e4m3", scale: "rceil" },
         body: exampleCheckpoint,
       },
@@ -81,15 +81,15 @@ export const TENSOR_ROUTES = [
     path: "/v1/dequantize",
     tag: "tensors",
     access: "owner",
-    summary: "Undo quantize, in one pass",
+    summary: "Dequantize, in one pass",
     description:
-      "What the metadata of a quantized file records is all that is needed. Files without it, such as gpt-oss checkpoints, decode plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (and the other layouts of docs/compatibility.md, found by names, types and shapes) becomes `x` [..., 32·G]; scale 255 is NaN. Of GGUF: GGUF. At most 32 MiB are held until the second part of a pair comes.",
+      "The metadata of a quantized file has all that is needed. Files without it, such as gpt-oss checkpoints, are decoded plainly: each pair `x_blocks` [..., G, 16], `x_scales` [..., G] (and the other layouts of docs/compatibility.md, found by names, types and shapes) becomes `x` [..., 32·G]; scale 255 is NaN. A GGUF stays a GGUF. At most 32 MiB are held until the second part of a pair arrives.",
     options: DEQUANTIZE_OPTIONS,
     body: { description: "safetensors, or GGUF with MXFP4 tensors" },
     answers: { 200: fileAnswer("safetensors, or GGUF for GGUF") },
     errors: CONVERSION_ERRORS,
     examples: {
-      pair: { summary: "A pair as gpt-oss has it, to f32", body: examplePair },
+      pair: { summary: "A gpt-oss pair, to f32", body: examplePair },
       bf16: { summary: "To bf16", query: { dtype: "bf16" }, body: examplePair },
     },
     handle: (c, { options }) =>
@@ -102,16 +102,16 @@ export const TENSOR_ROUTES = [
     path: "/v1/repack",
     tag: "tensors",
     access: "owner",
-    summary: "Move blocks to another layout, without decoding them",
+    summary: "Convert quantized tensors to another layout, without decoding",
     description:
-      "Tensors in MXFP4 or MXFP8, in any layout that dequantize reads, get the names, types and shapes of the layout `to`; codes and scales stay, other tensors pass through. A file without any, or with all of them in that layout, is refused.",
+      "Tensors in MXFP4 or MXFP8, in any layout that dequantize reads, get the names, types and shapes of the layout `to`. Codes and scales stay the same; other tensors are copied. A file without such tensors, or with all of them already in that layout, is refused.",
     options: REPACK_OPTIONS,
-    body: { description: "safetensors with tensors in blocks" },
+    body: { description: "safetensors with quantized tensors" },
     answers: { 200: fileAnswer("safetensors") },
     errors: CONVERSION_ERRORS,
     examples: {
       pair: {
-        summary: "A pair as gpt-oss has it, to compressed-tensors",
+        summary: "A gpt-oss pair, to compressed-tensors",
         query: { to: "compressed-tensors" },
         body: examplePair,
       },
@@ -126,13 +126,13 @@ export const TENSOR_ROUTES = [
     path: "/v1/hadamard",
     tag: "tensors",
     access: "owner",
-    summary: "Rotate by the blockwise random Hadamard transform, or back",
+    summary: "Apply the blockwise random Hadamard transform, or its inverse",
     description:
-      "Chosen float tensors in f32, of the same names and shapes; others as they came. The seed's signs are those of quantize; forward and inverse together are the input up to rounding.",
+      "Selected float tensors are transformed, and returned as f32 with the same names and shapes; others are copied. The signs for a seed are those of quantize. Forward followed by inverse gives the input, up to rounding.",
     options: HADAMARD_OPTIONS,
     body: {
       description:
-        "safetensors, .npy or raw values. GGUF is refused (415): its readers would not rotate back",
+        "safetensors, .npy or raw values. GGUF is refused (415), since its readers would not invert the rotation",
     },
     answers: { 200: fileAnswer("safetensors") },
     errors: [...TENSOR_ERRORS, "nothing_to_convert", "nonfinite_value"],
@@ -143,7 +143,7 @@ export const TENSOR_ROUTES = [
         body: exampleCheckpoint,
       },
       inverse: {
-        summary: "And back",
+        summary: "The inverse",
         query: {
           direction: "inverse",
           hadamard: 32,
