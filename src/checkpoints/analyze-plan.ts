@@ -1,6 +1,6 @@
 /**
- * An analysis of what would be quantized of a model's directory for a loader. Which tensors those are is decided
- * where quantizing decides it.
+ * Plans the analysis of the tensors of a model directory that would be quantized for a loader, as decided by
+ * quantizing.
  */
 import { AppError } from "../api/errors.ts";
 import type { Rotation } from "../api/options.ts";
@@ -34,15 +34,15 @@ import {
 } from "./loader-advice.ts";
 
 export type FolderAnalysis = NormsOf & {
-  /** What the conversion takes, in order. */
+  /** What the conversion reads, in order. */
   reads: readonly TensorRead[];
-  /** From its start. */
+  /** Opens the analysis from its start. */
   open: (norms: Norms) => Analyzing;
 };
 
 /**
- * `for` undefined: what any of them takes, and what each would best be given.
- * Errors: `nothing_to_convert` where nothing is left to judge; those of the loader's decision
+ * Without `for`: all tensors that any loader accepts, with the best choice for each loader. Errors:
+ * `nothing_to_convert` if there are none; those of the loader's decision
  */
 export function planFolderAnalysis(
   checkpoint: Checkpoint,
@@ -108,7 +108,7 @@ function checkNotRotated(rotate: Rotation): void {
   );
 }
 
-/** Those of a directory's own tensors that a loader has in MXFP4, by whichever names. */
+/** The tensors of the directory that a loader accepts in MXFP4, under whatever names. */
 function takenBy(
   loader: Loader,
   judged: readonly AskedTensor[],

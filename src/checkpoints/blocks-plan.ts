@@ -1,4 +1,4 @@
-/** A directory that holds blocks, and becomes another: they are decoded, or moved to another layout. */
+/** Plans converting a quantized directory: decoding it, or moving it to another layout. */
 import type { Watch } from "../formats/blocks/nonfinite.ts";
 import type { DecodedDtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
@@ -14,16 +14,19 @@ import {
 
 export type BlocksPlan = {
   shards: readonly PlannedShard[];
-  /** The config, where there is one, and of several shards the index. */
+  /** The config, if there is one, and the index if there are several shards. */
   texts: readonly (readonly [file: string, text: string])[];
-  /** README.md of a model of this name, with the SHA-256 of what stands for each tensor of `digested`. */
+  /** README.md for a model of this name, with the SHA-256 of the output of each tensor in `digested`. */
   card: (name: string, digestOf: (tensor: string) => string) => string;
   digested: ReadonlySet<string>;
-  /** In words, for people. */
+  /** What was done, in words. */
   done: string;
 };
 
-/** `parts` are the blocks'; FP8 becomes floats of `dtype`, and all else stays. Errors: those of `writtenFiles` */
+/**
+ * `parts` is the output of the quantized tensors; FP8 becomes floats of `dtype`, and the rest is copied. Errors:
+ * those of `writtenFiles`
+ */
 export function writtenBlocks(
   { float8, others }: StoredBlocks,
   becomes: {

@@ -1,4 +1,4 @@
-/** The step that cuts as GPT-2 does and writes bytes as characters, as Hugging Face's tokenizer.json has it. */
+/** The pre-tokenizer step that splits like GPT-2 and maps bytes to characters, as in Hugging Face's tokenizer.json. */
 export const BYTE_LEVEL = {
   type: "ByteLevel",
   add_prefix_space: false,

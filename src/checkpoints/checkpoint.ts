@@ -1,6 +1,6 @@
 /**
- * A model's directory as one ordered list of tensors, whichever of its files each lies in. Files are
- * named by `model.safetensors.index.json`, or there is the one `model.safetensors`.
+ * A model directory as one ordered list of tensors, whichever files contain them. Files are named by
+ * `model.safetensors.index.json`, or there is only `model.safetensors`.
  */
 import { isObject } from "../api/json.ts";
 import { firstOfSplit } from "../formats/containers/gguf-split.ts";
@@ -14,44 +14,44 @@ export const SINGLE_FILE = "model.safetensors";
 export const INDEX_FILE = "model.safetensors.index.json";
 export const CONFIG_FILE = "config.json";
 const GGUF_ENDING = ".gguf";
-/** Other forms of weights. */
+/** Weight files of other formats. */
 export const OTHER_WEIGHTS = /\.(bin|pt|pth|gguf|onnx|h5|msgpack|ot)$/;
-/** With which names begin of what an optimizer remembers, in a checkpoint of a run with all of its state. */
+/** Prefix of optimizer state in a run's `state=full` checkpoint. */
 export const OPTIMIZER = "optimizer.";
 
-/** A tensor, the file that holds it, and its bytes there, counted from the file's first. */
+/** A tensor with its file and its byte range there, from the start of the file. */
 export type CheckpointTensor = TensorRange<Dtype> & {
   file: string;
-  /** Its bytes are of the matrix with its two axes swapped. */
+  /** The file stores the transpose of the matrix. */
   turned?: true | undefined;
-  /** Of a head, whose rows lie interleaved: those of its two halves in turn. */
+  /** Rows per attention head, if the rows of its two halves are interleaved. */
   headRows?: number;
 };
 
-/** A matrix in ggml's blocks, by rows as it is multiplied: its shape is that of the file, also where it is `turned`. */
+/** A matrix in ggml's blocks along its rows; `shape` is that of the file, also if `turned`. */
 export type GgmlTensor = TensorRange<"MXFP4" | "Q8_0"> &
   Pick<CheckpointTensor, "file" | "headRows" | "turned">;
 
-/** Whether a tensor is the optimizer's, and not the model's. */
+/** Whether a tensor is optimizer state. */
 export function isOptimizers(name: string): boolean {
   return name.startsWith(OPTIMIZER);
 }
 
 export type Checkpoint = {
-  /** By name, in code-unit order: a tensor's place in it keys its noise, however files are cut. */
+  /** Sorted by name in code-unit order: the position keys a tensor's noise, however files are split. */
   tensors: readonly CheckpointTensor[];
-  /** Those of a GGUF that are no floats. */
+  /** Quantized tensors of a GGUF. */
   ggml?: readonly GgmlTensor[];
   config: ModelConfig | undefined;
-  /** A file whose metadata tells how it was quantized, if there is one: by names alone it is misread. */
+  /** A file with quantization metadata, if there is one; reading it only by names would be wrong. */
   recorded?: string | undefined;
-  /** What the heads of its files tell besides tensors. */
+  /** Metadata of the files. */
   metadata?: ReadonlyMap<string, string>;
 };
 
 /**
- * Which files of a directory hold its tensors.
- * Errors: `file_not_found` where none does, or one that the index names is not there; `malformed_body`
+ * The files of a directory that contain its tensors. Errors: `file_not_found` if there are none, or a file named by
+ * the index is missing; `malformed_body`
  */
 export function tensorFiles(
   names: readonly string[],
@@ -77,7 +77,7 @@ export function tensorFiles(
   );
 }
 
-/** The GGUF that is alone in a directory without other weights, by these names of its files; of one that was split, the first. */
+/** The only GGUF (or the first part of the only split one) among these file names, if there is no safetensors file. */
 export function aloneGguf(names: readonly string[]): string | undefined {
   const found = names.filter(isGgufFile);
   const isModel = names.some((name) => name.endsWith(".safetensors"));
@@ -89,7 +89,7 @@ export function isGgufFile(name: string): boolean {
   return name.endsWith(GGUF_ENDING);
 }
 
-/** What may have been meant, where no file is of safetensors. */
+/** Describes the weight files found instead of safetensors. */
 function none(names: readonly string[], folders: readonly string[]): string {
   const others = names.filter((name) => OTHER_WEIGHTS.test(name));
   const isNamedItself = others.some(isGgufFile);
@@ -110,7 +110,7 @@ export function readIndex(index: string): Map<string, string> {
   if (!isObject(map)) throw malformedIndex("a `weight_map`", "none");
   const files = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
-    // A path would reach outside the directory.
+    // A path could lead outside the directory.
     if (typeof file !== "string" || /[/\\]|^\.*$/.test(file))
       throw malformedIndex(
         `the file of "${name}" to be a name beside it`,
@@ -121,10 +121,7 @@ export function readIndex(index: string): Map<string, string> {
   return files;
 }
 
-/**
- * All tensors of all files.
- * Errors: `malformed_body` for a tensor in two files, and where index and files differ
- */
+/** All tensors of all files. Errors: `malformed_body` for a tensor in two files, or if index and files differ */
 export function checkpointOf(
   files: ReadonlyMap<string, readonly TensorRange<Dtype>[]>,
   index: string | undefined,
@@ -166,7 +163,7 @@ function checkIndex(
     );
 }
 
-/** A config.json. Errors: `malformed_body` */
+/** Parses a config.json. Errors: `malformed_body` */
 export function readConfig(json: string): ModelConfig {
   const config = parseJson(json, CONFIG_FILE);
   if (isObject(config)) return config;
@@ -178,7 +175,7 @@ export function readConfig(json: string): ModelConfig {
 
 function parseJson(json: string, file: string): unknown {
   try {
-    // Some editors put a mark before it, which is no part of JSON.
+    // Some editors write a byte order mark, which is not JSON.
     return JSON.parse(json.replace(/^\uFEFF/, ""));
   } catch (cause) {
     throw new AppError(

@@ -1,11 +1,14 @@
-/** What config.json tells of sizes, and the tensors' shapes of the same: loaders make the model of the first and refuse the second. */
+/**
+ * Compares the sizes in config.json with the tensors' shapes: loaders build the model from the config and refuse
+ * tensors that differ.
+ */
 import { shown } from "../api/option-kinds.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 import { isFloat } from "../formats/dtype.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 
-/** An axis of a matrix of floats, and what tells its size. */
+/** An axis of a matrix, and the config value that gives its size. */
 type Size = {
   name: RegExp;
   axis: 0 | 1;
@@ -14,7 +17,7 @@ type Size = {
 };
 
 const own = (key: string) => (config: ModelConfig) => config[key];
-/** Of all heads together; undefined where one of the numbers is not told. */
+/** The width of all heads together; undefined if one of the numbers is missing. */
 const together =
   (heads: (config: ModelConfig) => unknown) => (config: ModelConfig) => {
     // prettier-ignore
@@ -41,7 +44,7 @@ const LAYER = /^(?:(?:model\.)?layers|(?:transformer\.)?h)\.(\d+)\./;
 const HEADLESS = /^model\.embed_tokens\.weight$/;
 const HEAD = /^lm_head\./;
 
-/** Each a sentence: of the first tensor that each of the sizes is unlike. */
+/** A message for each size, about the first tensor that differs. */
 export function unlikeTensors(
   config: ModelConfig,
   tensors: readonly TensorHead[],
@@ -79,7 +82,7 @@ function layerProblems(
   ];
 }
 
-/** A model that writes text, whose head is no other tensor's, has one: loaders would draw it. */
+/** A causal model with an untied head must have a head tensor; loaders would initialize it randomly. */
 function headProblems(
   { tie_word_embeddings: tied, architectures }: ModelConfig,
   tensors: readonly TensorHead[],

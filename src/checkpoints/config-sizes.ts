@@ -1,10 +1,10 @@
-/** Sizes that config.json tells and no model can have, whose loaders refuse it; what another may take is not judged. */
+/** Checks for impossible sizes in config.json, which loaders refuse; anything that some model may accept is allowed. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import { CONFIG_FILE, type Checkpoint } from "./checkpoint.ts";
 import { unlikeTensors } from "./config-shapes.ts";
 
-/** A model has some; of the others there may be none, as of heads in a state-space model. */
+/** Sizes of at least 1; others may be 0, such as heads in a state-space model. */
 const SOME = ["hidden_size", "n_embd", "d_model", "vocab_size"];
 const SOME_LAYERS = ["num_hidden_layers", "n_layer"];
 const ANY = [
@@ -16,15 +16,15 @@ const ANY = [
 ];
 const MOST = 2 ** 31 - 1;
 
-/** Whose classes take no width but a multiple of their heads, unless `head_dim` is told. */
+/** Models whose width must be a multiple of the number of heads, unless `head_dim` is given. */
 const DIVIDED = new Set<unknown>(["gpt2", "llama"]);
-/** Whose groups share heads evenly. */
+/** Models whose heads must be a multiple of the groups. */
 const GROUPED = new Set<unknown>(["llama", "mistral", "qwen2", "qwen3"]);
-/** Which have one row for each id: what is padded is told so in `vocab_size` too. */
+/** Tables with one row per id; padding is included in `vocab_size`. */
 const EMBEDDING = /^(?:model\.embed_tokens|(?:transformer\.)?wte)\.weight$/;
 const EMBEDDED = new Set<unknown>([...DIVIDED, ...GROUPED]);
 
-/** Each a sentence; none where there is no config. */
+/** All problems as messages; none without a config. */
 export function configProblems({ config, tensors }: Checkpoint): string[] {
   if (config === undefined) return [];
   const problems = [
@@ -62,14 +62,14 @@ export function configProblems({ config, tensors }: Checkpoint): string[] {
     : problems;
 }
 
-/** Errors: `invalid_config`, with all that is wrong */
+/** Errors: `invalid_config`, listing all problems */
 export function checkConfigSizes(checkpoint: Checkpoint): void {
   const problems = configProblems(checkpoint);
   if (problems.length > 0)
     throw new AppError("invalid_config", problems.join("; "));
 }
 
-/** Before a table is made of them: there is a tensor of each at least. Errors: `invalid_config` */
+/** Checked before a parameter table is built: every layer has at least one tensor. Errors: `invalid_config` */
 export function checkLayers({
   config,
   tensors,
@@ -92,7 +92,7 @@ function sizeProblem(
   least: number,
 ): string[] {
   const value = config[key];
-  // Some have a size for each layer, and nothing is a default.
+  // Some configs have a list with a size per layer; a missing value is a default.
   if (typeof value !== "number") return [];
   if (Number.isInteger(value) && value >= least && value <= MOST) return [];
   return [

@@ -1,4 +1,6 @@
-/** What becomes of each tensor of a directory: by its role, the loader, and what the caller names. */
+/**
+ * Decides for each tensor of a directory whether it is quantized: by its role, the loader, and the caller's patterns.
+ */
 import type { Rotation } from "../api/options.ts";
 import type { Target } from "../api/scheme.ts";
 import { AppError } from "../api/errors.ts";
@@ -24,23 +26,23 @@ import { foldCheckpoint, type FoldedCheckpoint } from "./fold.ts";
 import { decideFor, type TargetDecision } from "./targets.ts";
 
 export type TensorChoices = {
-  /** Undefined: whichever loader; what stays in all of them does. */
+  /** Undefined: any loader. */
   target: Target | undefined;
   rotate: Rotation;
   selection: Selection;
 };
 
 export type DecidedDirectory = {
-  /** Those of the checkpoint, and a head that was tied where a rotation takes it apart. */
+  /** The checkpoint's tensors, plus a separate copy of a tied head if a rotation needs it. */
   tensors: readonly CheckpointTensor[];
   config: ModelConfig | undefined;
   decisions: readonly TargetDecision[];
   folded: FoldedCheckpoint | undefined;
-  /** Those of FP8, which are read as floats. */
+  /** FP8 tensors, which are read as floats. */
   float8: Float8View["float8"];
 };
 
-/** Errors: `invalid_option` for a pattern that names no tensor; as `foldCheckpoint` */
+/** Errors: `invalid_option` for a pattern that matches no tensor; as `foldCheckpoint` */
 export function decideDirectory(
   checkpoint: Checkpoint,
   { target, rotate, selection }: TensorChoices,
@@ -59,7 +61,7 @@ export function decideDirectory(
   return { tensors, config, decisions, folded, float8 };
 }
 
-/** Errors: `unsupported_dtype` for weights in blocks, which a loader would take for others */
+/** Errors: `unsupported_dtype` for weights that are already quantized, which a loader would misread */
 function checkFloats(tensors: readonly TensorHead[]): void {
   refuseUnread(tensors);
   const [found] = recognizeFormats(tensors);
@@ -70,7 +72,7 @@ function checkFloats(tensors: readonly TensorHead[]): void {
   );
 }
 
-/** What `include` and `exclude` change: of what is named, matrices of a loader's linear layers. */
+/** Applies `include` and `exclude`, which only affect matrices of linear layers. */
 function overridden(
   heads: readonly TensorHead<Dtype>[],
   decisions: ReturnType<typeof decideRoles>,

@@ -1,6 +1,6 @@
 /**
- * A directory of blocks to one of floats, under the names and in the order that the model's own weights
- * have, so that what loads the model loads it. Elements and scales may lie in files apart.
+ * Plans decoding a quantized directory to floats, with the model's own tensor names and axis order, so that any
+ * loader of the model can load it. Elements and scales may be in different files.
  */
 import { AppError } from "../api/errors.ts";
 import { BLOCK_SIZE } from "../kernels/mx.ts";
@@ -28,7 +28,7 @@ import { plainConfig } from "./quantization-config.ts";
 import { storedBlocks } from "./stored-blocks.ts";
 import type { WrittenPart } from "./written-parts.ts";
 
-/** Errors: `nothing_to_convert` where nothing is in blocks or FP8; those of `storedBlocks` and `writtenFiles` */
+/** Errors: `nothing_to_convert` if nothing is quantized or FP8; those of `storedBlocks` and `writtenFiles` */
 export function planDequantizedDirectory(
   checkpoint: Checkpoint,
   dtype: DecodedDtype,
@@ -82,7 +82,7 @@ function decodedPart(
     const sections = () => [() => open()];
     return { ...part, reads: [elements!], heldBytes: 0, open: sections };
   }
-  // Scales are a sixteenth of the elements: they are what is held.
+  // Scales are read first and held, since they are a sixteenth of the elements.
   const bytes = scales.end - scales.start;
   return {
     ...part,
@@ -95,11 +95,11 @@ function decodedPart(
   };
 }
 
-/** Models of transformers whose layers are `Conv1D`, which stores [in, out], and what those are called. */
+/** Models of transformers with `Conv1D` layers, which store [in, out], and the names of these layers. */
 const CONV1D_MODELS = /^(gpt2|openai-gpt|imagegpt|decision_transformer)$/;
 const CONV1D = /(^|\.)(c_attn|q_attn|c_proj|c_fc)\.weight$/;
 
-/** Whether the model has it as [in, out], where blocks are of [out, in]: blocks do not tell. */
+/** Whether the model stores this weight as [in, out]; blocks are always [out, in]. */
 function wasTurned(
   name: string,
   shape: readonly number[],

@@ -1,4 +1,4 @@
-/** What quantizing did to each tensor of a directory, added up as its pieces go by. */
+/** Sums of the quantization error of each tensor of a directory, collected during conversion. */
 import type { Observe } from "../formats/blocks/block-pieces.ts";
 import {
   addSums,
@@ -9,7 +9,7 @@ import {
 import { compare } from "../kernels/statistics.ts";
 
 export type ErrorFigure = {
-  /** null where there is no error at all, or no finite value. */
+  /** null if there is no error, or no finite value. */
   sqnrDb: number | null;
   maxError: number | null;
 };
@@ -17,20 +17,20 @@ export type ErrorFigure = {
 export class ErrorFigures {
   readonly #tallies = new Map<string, Tally>();
 
-  /** Told of the pieces of one tensor. */
+  /** An observer for the pieces of one tensor. */
   observer(name: string): Observe {
     const tally = newTally(1);
     this.#tallies.set(name, tally);
     return (x, decoded, count) => {
       tally.elements += count;
       const differences = compare(x, decoded, count);
-      // What is clipped, zeroed or lost is for an analysis to count.
+      // Clipped, zeroed and lost elements are only counted by an analysis.
       const counts = { clipped: 0, zeroed: 0, lost: 0 };
       addSums(tally.schemes[0]!, { ...differences, ...counts });
     };
   }
 
-  /** Of a tensor that has gone by whole. */
+  /** The figures of a completely converted tensor. */
   of(name: string): ErrorFigure {
     const tally = this.#tallies.get(name);
     if (!tally) throw new Error(`Expected ${name} to have been quantized`);

@@ -1,4 +1,4 @@
-/** An analysis of one file, by what a loader would take of it where one is named. */
+/** Plans the analysis of one file; with `for`, of the tensors that the loader accepts. */
 import { AppError } from "../api/errors.ts";
 import { ANALYZE_OPTIONS } from "../api/options.ts";
 import type { Target } from "../api/scheme.ts";
@@ -19,7 +19,7 @@ import { type CheckpointTensor, checkpointOf } from "./checkpoint.ts";
 import { decideDirectory } from "./decide-directory.ts";
 import { advice, modelSchemes, selectionOf } from "./loader-advice.ts";
 
-/** What an analysis by these options makes of a file. Errors: `invalid_option`; later, `planAnalysis`'s */
+/** Returns the analysis of a file with these options. Errors: `invalid_option`; later, those of `planAnalysis` */
 export function fileAnalysis(
   options: AnalyzeModelOptions,
 ): (file: TensorFile) => Analyzing {

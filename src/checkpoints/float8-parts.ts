@@ -1,6 +1,6 @@
 /**
- * FP8 in a directory: a weight and its scales, which may lie in files apart. Scales are read first, and held
- * until the weight is through.
+ * FP8 weights in a directory, whose scales may be in other files. Scales are read first, and held until the weight is
+ * converted.
  */
 import {
   fromFloat8,
@@ -23,13 +23,16 @@ import type { CheckpointTensor } from "./checkpoint.ts";
 import { isQuantized } from "./quantization-config.ts";
 
 export type Float8View = {
-  /** FP8 weights as floats of BF16, which those that stay become; their scales are gone. */
+  /** The tensors with FP8 weights as BF16, to which unquantized ones are converted, and without their scales. */
   tensors: readonly CheckpointTensor[];
   /** By the weight's name. */
   float8: ReadonlyMap<string, Float8Tensor>;
 };
 
-/** Where one has a scale, or `config` tells of a quantizer, all have. Errors: those of `findFloat8` and `checkScales` */
+/**
+ * If one weight has a scale, or `config` names a quantizer, all must have one. Errors: those of `findFloat8` and
+ * `checkScales`
+ */
 export function viewFloat8(
   tensors: readonly CheckpointTensor[],
   config: ModelConfig | undefined,
@@ -53,7 +56,7 @@ export function viewFloat8(
   };
 }
 
-/** What is read for one, in order. */
+/** The tensors read for one FP8 weight, in order. */
 export function float8Reads({
   weight,
   scale,
@@ -62,18 +65,18 @@ export function float8Reads({
   return parts as readonly unknown[] as CheckpointTensor[];
 }
 
-/** Bytes of the scales, which are held. */
+/** Bytes of the held scales. */
 export function float8Held({ scale }: Float8Tensor): number {
   return scale ? scale.tensor.end - scale.tensor.start : 0;
 }
 
-/** FP8 as it comes, with all of its scales but their values. */
+/** FP8 codes, with everything about their scales except the values. */
 type ScaledCodes = {
   type: Float8Type;
   scales?: (Omit<Scaling, "values"> & { dtype: ScaleDtype }) | undefined;
 };
 
-/** `inner` takes F32. */
+/** Wraps `inner`, which reads F32, to read an FP8 tensor. */
 export function float8Sections(
   tensor: Float8Tensor,
   pool: HoldPool,
@@ -95,7 +98,7 @@ export function float8Sections(
   );
 }
 
-/** `inner` takes F32. Scales, of `scaleBytes`, come first and are held as `hold`. */
+/** The same for codes: scales, of `scaleBytes`, come first and are held as `hold`. */
 export function scaledSections(
   { type, scales }: ScaledCodes,
   scaleBytes: number,

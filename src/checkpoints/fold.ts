@@ -1,4 +1,4 @@
-/** A checkpoint that a rotation is folded into: its tensors with what becomes of each, and its config. */
+/** A checkpoint with a rotation folded into it: its tensors, their changes, and its config. */
 import { AppError } from "../api/errors.ts";
 import { type Fold, foldPlan } from "../formats/folding/fold-plan.ts";
 import type { FoldedTensor } from "../formats/folding/folded-sections.ts";
@@ -8,20 +8,20 @@ import { compareNames, elementCount } from "../formats/tensor.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { Checkpoint, CheckpointTensor } from "./checkpoint.ts";
 
-/** What each norm multiplies by, by its tensor's name. */
+/** The factors of each norm, by its tensor's name. */
 export type Norms = ReadonlyMap<string, Float32Array>;
 
-/** To be read before all else: they are small. */
+/** The norms' tensors, which are small and read first. */
 export type NormsOf = {
   norms: readonly CheckpointTensor[];
   normOffset: 0 | 1;
 };
 
 export type FoldedCheckpoint = NormsOf & {
-  /** A tied head is one of its own, which is read where the table of tokens is. */
+  /** Includes a separate head if it was tied; it is read from the token table. */
   tensors: readonly CheckpointTensor[];
   config: ModelConfig;
-  /** How a tensor is folded; undefined where it stays as it is. */
+  /** How a tensor is folded; undefined if it is unchanged. */
   foldOf(
     tensor: CheckpointTensor,
     seed: number,
@@ -31,7 +31,10 @@ export type FoldedCheckpoint = NormsOf & {
 
 const FOLDED_DTYPES: readonly string[] = ["F32", "F16", "BF16"];
 
-/** Errors: `invalid_option` for a model that it would change, `unsupported_dtype` for tensors that are no floats */
+/**
+ * Errors: `invalid_option` for a model whose results it would change, `unsupported_dtype` for tensors that are not
+ * floats
+ */
 export function foldCheckpoint(checkpoint: Checkpoint): FoldedCheckpoint {
   const { folds, head, normOffset, config } = foldPlan(
     checkpoint.tensors,
@@ -73,7 +76,7 @@ function changes(fold: Fold | undefined): boolean {
   return fold !== undefined && Object.keys(fold).length > 0;
 }
 
-/** `read` gives the bytes of a tensor. */
+/** Reads the norms; `read` returns a tensor's bytes. */
 export async function readNorms(
   { norms, normOffset }: NormsOf,
   read: (tensor: CheckpointTensor) => Promise<Uint8Array>,
@@ -84,7 +87,7 @@ export async function readNorms(
   return found;
 }
 
-/** What a norm multiplies by, of its tensor's bytes. */
+/** A norm's factors, from its tensor's bytes. */
 function normOf(
   { dtype, shape }: CheckpointTensor,
   bytes: Uint8Array,

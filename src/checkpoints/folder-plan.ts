@@ -1,6 +1,6 @@
 /**
- * A model's directory to another, wherever the two lie: which files come out, and what each is made of.
- * A command and a job run the same plan, so their bytes are the same.
+ * Plans converting a model directory to another: the output files and their contents. The command and jobs use the
+ * same plan, so their bytes are the same.
  */
 import { withDefaults } from "../api/option-kinds.ts";
 import {
@@ -32,7 +32,7 @@ import type { FolderRequest } from "./folder-request.ts";
 const CARD_FILE = "README.md";
 const isWeightFile = (file: string): boolean =>
   /\.safetensors$|\.index\.json$/.test(file) || OTHER_WEIGHTS.test(file);
-/** What ModelOpt, GPTQ and AWQ say of their weights beside config.json, which loaders go by where that says nothing. */
+/** Quantization configs of ModelOpt, GPTQ and AWQ, which loaders use if config.json has none. */
 const FORMER_CONFIGS = [
   "hf_quant_config.json",
   "quantize_config.json",
@@ -41,35 +41,35 @@ const FORMER_CONFIGS = [
 
 export type FolderPlan = NormsOf & {
   shards: readonly PlannedShard[];
-  /** What comes along as it is, such as the tokenizer. */
+  /** Files copied unchanged, such as the tokenizer. */
   copies: readonly string[];
-  /** Files of weights that were not read, another form of them or none of the model's; and what is no longer so. */
+  /** Files left out: weights in other formats or of other models, and files that no longer apply. */
   leftOut: readonly string[];
-  /** What a loader asks for beside the weights, and is not there. */
+  /** Files that a loader needs and that are missing. */
   missing: readonly string[];
-  /** The index, where there are several files, and the config. */
+  /** The config, and the index if there are several files. */
   texts: readonly (readonly [file: string, text: string])[];
-  /** README.md, of the SHA-256 of what stands for each tensor of `digested`. */
+  /** README.md, made from the SHA-256 of the output of each tensor in `digested`. */
   card: readonly [file: string, of: (digests: Digests) => string];
   digested: ReadonlySet<string>;
-  /** In words, for people. */
+  /** What was done, in words. */
   done: string;
 };
 
-/** Of tensors, in hexadecimal. */
+/** SHA-256 by tensor, in hexadecimal. */
 type Digests = ReadonlyMap<string, string>;
 
-/** Beside what is asked for; nothing that is written depends on it but for the figures. */
+/** Options that do not affect the output, except for the figures. */
 type Watching = {
-  /** README.md tells each tensor's errors. */
+  /** Add each tensor's error to README.md. */
   withFigures?: boolean | undefined;
-  /** Told of values that are not finite and kept. */
+  /** Collects non-finite values that are kept. */
   kept?: KeptValues;
 };
 
 /**
- * `files` are the names of what lies in the directory, `name` what its card calls it.
- * Errors: those of `planDirectory`, `planDequantizedDirectory` and `planRepackedDirectory`
+ * `files` are the names of the directory's files, `name` is the model's name in its card. Errors: those of
+ * `planDirectory`, `planDequantizedDirectory` and `planRepackedDirectory`
  */
 export function planFolder(
   checkpoint: Checkpoint,
@@ -93,7 +93,7 @@ export function planFolder(
   return { ...made, copies, leftOut, missing };
 }
 
-/** Whether a plan may take a file of a directory. */
+/** Whether a plan may read or copy a file. */
 export function isTaken(file: string): boolean {
   return !isWeightFile(file) || /\.safetensors(\.index\.json)?$/.test(file);
 }
@@ -201,13 +201,13 @@ function planBlocks(
   return planDequantizedDirectory(checkpoint, type, maxShardSize, watch);
 }
 
-/** The config comes last: a directory without one is loaded by nobody. */
+/** Puts the config last, since no loader loads a directory without it. */
 function toLast(texts: FolderPlan["texts"]): FolderPlan["texts"] {
   const isLast = ([file]: readonly [string, string]) => file === CONFIG_FILE;
   return texts.toSorted((a, b) => Number(isLast(a)) - Number(isLast(b)));
 }
 
-/** Those of the quantization that were told, in their own order. */
+/** The given quantization options, in their fixed order. */
 function toldOptions(given: QuantizeOptions): Record<string, unknown> {
   const names = Object.keys(QUANTIZE_OPTIONS) as (keyof QuantizeOptions)[];
   return Object.fromEntries(

@@ -1,4 +1,4 @@
-/** What can be asked of a model's directory, and what only of a file. */
+/** Which operations and options are valid for a model directory, and which only for a file. */
 import { expected, invalidOption } from "../api/option-kinds.ts";
 import { DIRECTORY_OPTIONS, SHARD_OPTIONS } from "../api/options.ts";
 import type { JobOperation } from "../api/tensors.ts";
@@ -8,20 +8,20 @@ import { toldLayout } from "../formats/operations/file-operation.ts";
 import { namedSchemes } from "../formats/operations/named-schemes.ts";
 import { typeRules } from "../formats/operations/tensor-types.ts";
 
-/** What a directory can be asked for. */
+/** Operations on a directory. */
 export type FolderRequest = Extract<
   JobOperation,
   { operation: "quantize" | "dequantize" | "repack" }
 >;
 
-/** Options of files that no directory has: its loader says them. */
+/** Options only for files; in a directory, the loader determines them. */
 export const NOT_OF_FOLDER = [
   "layout",
   "raw",
   "outputType",
   "tensorType",
 ] as const;
-/** One file is written, and its tensors stand in another order than a rotation knows. */
+/** Not for a GGUF, which is a single file, and whose tensor order a rotation does not support. */
 export const NOT_OF_FOLDER_TO_GGUF = [
   "layout",
   "raw",
@@ -29,12 +29,12 @@ export const NOT_OF_FOLDER_TO_GGUF = [
   "rotate",
 ] as const;
 
-/** Whether one GGUF comes of a folder. */
+/** Whether a folder is converted to a single GGUF. */
 export function makesGguf({ operation, options }: JobOperation): boolean {
   return operation === "quantize" && options?.for === "llama.cpp";
 }
 
-/** Options that a folder does not have in a request. */
+/** Options of a request that are invalid for a folder. */
 function notOfFolder(request: JobOperation): readonly string[] {
   if (makesGguf(request)) return NOT_OF_FOLDER_TO_GGUF;
   if (request.operation !== "analyze") return NOT_OF_FOLDER;
@@ -43,7 +43,7 @@ function notOfFolder(request: JobOperation): readonly string[] {
   return loader === "llama.cpp" ? ["raw", "rotate"] : ["raw", "outputType"];
 }
 
-/** Before anything of the directory is read. Errors: `invalid_option` */
+/** Checked before anything is read. Errors: `invalid_option` */
 export function checkFolderRequest(request: JobOperation): void {
   const { operation } = request;
   if (operation === "hadamard")
@@ -67,7 +67,7 @@ export function checkFolderRequest(request: JobOperation): void {
     );
 }
 
-/** What no file and no folder could be asked for, before it is begun. Errors: `invalid_option` */
+/** Checks that do not depend on the input, before a job is created. Errors: `invalid_option` */
 export function checkOptionsAlone(request: JobOperation): void {
   switch (request.operation) {
     case "quantize": {
@@ -79,7 +79,7 @@ export function checkOptionsAlone(request: JobOperation): void {
     case "analyze": {
       const { options = {} } = request;
       const named = namedSchemes(schemeOf(options), options.compare);
-      // A loader's are judged as far as it has them.
+      // With a loader, unsupported schemes are listed as refused instead.
       if (options.for === undefined)
         for (const { scheme } of named) checkScheme(scheme);
       return;
@@ -92,7 +92,7 @@ export function checkOptionsAlone(request: JobOperation): void {
   }
 }
 
-/** Errors: `invalid_option` for what only folders take */
+/** Errors: `invalid_option` for options that only folders have */
 export function checkFileRequest({
   operation,
   options = {},

@@ -1,4 +1,4 @@
-/** Which quantized formats a checkpoint is in, by its tensors or its config.json. */
+/** Recognizes a checkpoint's quantized formats, by its tensors or its config.json. */
 import {
   type RecognizedFormat,
   recognizeFormats,
@@ -7,7 +7,7 @@ import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { hasElements, type TensorHead } from "../formats/tensor.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 
-/** The formats of a checkpoint by its tensors; by config.json alone where they tell nothing. */
+/** The formats by the tensors, or, if they tell nothing, by config.json. */
 export function formatsIn(
   tensors: readonly TensorHead[],
   config: ModelConfig | undefined,
@@ -19,7 +19,7 @@ export function formatsIn(
     : [{ format: method, weights: 0, example: CONFIG_FILE }];
 }
 
-/** In words: formats, or dtypes where no format is known. */
+/** In words: the formats, or the dtypes if no format is known. */
 export function whatIsIn(
   tensors: readonly TensorHead[],
   config: ModelConfig | undefined,
@@ -32,7 +32,7 @@ export function whatIsIn(
   return told.join(", ");
 }
 
-/** What config.json calls the quantization. */
+/** The quantization method in config.json. */
 function methodOf(config: ModelConfig | undefined): string | undefined {
   const own = config?.quantization_config;
   if (typeof own !== "object" || own === null) return undefined;

@@ -1,4 +1,4 @@
-/** What ggml's blocks stand for: numbers that f32 holds, each exactly. */
+/** Dequantizes ggml's blocks to f32, exactly. */
 import { AppError } from "../api/errors.ts";
 import { fromGgml } from "../formats/blocks/block-pieces.ts";
 import type { Pointer } from "../kernels/arena.ts";
@@ -16,7 +16,7 @@ const BLOCK_BYTES = {
 const SCALE_BYTES = 2;
 const NAN_SCALE = 255;
 
-/** Of a row of `columns`, which are whole blocks. */
+/** Bytes of a row of `columns`, whole blocks. */
 export function ggmlRowBytes(
   dtype: GgmlTensor["dtype"],
   columns: number,
@@ -24,7 +24,10 @@ export function ggmlRowBytes(
   return (columns / BLOCK_SIZE) * BLOCK_BYTES[dtype];
 }
 
-/** f32 of whole blocks of `name`, in the caller's scope. Errors: `invalid_number`, a block holds a NaN or an infinity */
+/**
+ * Dequantizes whole blocks of tensor `name` to f32, allocated in the caller's arena scope. Errors: `invalid_number`
+ * if a block holds a NaN or an infinity
+ */
 export function ggmlFloats(
   dtype: GgmlTensor["dtype"],
   bytes: Uint8Array,
@@ -43,7 +46,7 @@ function fromMxfp4(bytes: Uint8Array, name: string): Pointer {
   return x;
 }
 
-/** Of blocks {scale f16, 32 elements i8}. */
+/** Dequantizes blocks {scale f16, 32 elements i8}. */
 function fromQ8(bytes: Uint8Array, name: string): Pointer {
   const { arena } = kernels();
   const blocks = bytes.length / Q8_BLOCK_BYTES;
@@ -55,7 +58,7 @@ function fromQ8(bytes: Uint8Array, name: string): Pointer {
   const out = arena.allocF32(blocks * BLOCK_SIZE);
   const scales = arena.allocF32(blocks);
   decodeF16(scales, arena.copyIn(halves), blocks);
-  // Views of memory that nothing grows any more.
+  // Safe as views: nothing grows the memory below.
   const [x, factors] = [
     arena.f32(out, blocks * BLOCK_SIZE),
     arena.f32(scales, blocks),

@@ -1,4 +1,4 @@
-/** A GGUF in one file or in several, by the heads of all of them. */
+/** Reads the headers of a GGUF in one or several files. */
 import { AppError } from "../api/errors.ts";
 import type { TensorFile } from "../formats/containers/container.ts";
 import { GGUF, rangesOf } from "../formats/containers/gguf-file.ts";
@@ -15,7 +15,7 @@ import {
 import type { TensorRange } from "../formats/tensor.ts";
 import { type RangedFile, readGguf } from "./read-heads.ts";
 
-/** The file of this name beside another. Errors: `file_not_found` */
+/** Opens a file in the same directory. Errors: `file_not_found` */
 export type OpenBeside = (name: string) => Promise<RangedFile>;
 
 export type GgufPart = {
@@ -26,19 +26,19 @@ export type GgufPart = {
 };
 
 export type GgufParts = {
-  /** Those of the first, but for what tells of the split. */
+  /** Key-values of the first part, without those about the split. */
   pairs: GgufHead["pairs"];
   alignment: number;
   parts: readonly GgufPart[];
 };
 
-/** More heads than that would not fit an isolate. */
+/** Limit of tensors, so that headers fit in an isolate's memory. */
 const MAX_TENSORS = 16_384;
 
 /**
- * Undefined of a file that is no GGUF. The first of several parts is named; the others are opened by `open`, and their heads
- * are short. Errors: `malformed_body` for another part than the first, parts that do not belong together, and where others
- * cannot be opened; `file_not_found`; those of `readGgufHead`
+ * Undefined for a file that is not a GGUF. `name` must be the first of several parts; `open` opens the others, whose
+ * headers are short. Errors: `malformed_body` for another part than the first, parts that do not belong together, or
+ * if others cannot be opened; `file_not_found`; those of `readGgufHead`
  */
 export async function readGgufParts(
   name: string,
@@ -89,7 +89,7 @@ function unlike(expected: string, got: string): AppError {
   );
 }
 
-/** Where the tensors of all parts lie, from each file's first byte. */
+/** The tensors of all parts, with byte ranges from the start of each file. */
 export function placesIn(
   parts: readonly GgufPart[],
 ): (TensorRange & { file: string })[] {
@@ -103,7 +103,7 @@ export function placesIn(
   );
 }
 
-/** All parts as one file, whose data is that of theirs, one behind the other. */
+/** All parts as one file, whose data is theirs concatenated. */
 export function joinedFile({ pairs, alignment, parts }: GgufParts): TensorFile {
   let dataBytes = 0;
   const tensors = parts.flatMap(({ file, headBytes, gguf }) => {

@@ -1,4 +1,4 @@
-/** A matrix that is in MXFP4 already, to panels: its codes and scales as they are, or what they stand for. */
+/** Loads a matrix stored in MXFP4 into panels: its codes and scales unchanged, or dequantized to f32. */
 import { AppError } from "../api/errors.ts";
 import type { CheckpointTensor } from "../checkpoints/checkpoint.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
@@ -14,10 +14,10 @@ import { windows } from "./windows.ts";
 
 const NAN_SCALE = 255;
 
-/** Rows from `first` on. */
+/** A window of rows from `first` on. */
 type Window = { first: number; rows: number; codes: Uint8Array; scales: Uint8Array }; // prettier-ignore
 
-/** `onWindow` is told of every window. Errors: `invalid_number`, a block holds a NaN */
+/** `onWindow` is called for every window. Errors: `invalid_number` if a block holds a NaN */
 export async function loadBlocks(
   weights: PanelWeights,
   tensor: WeightTensor,
@@ -54,7 +54,7 @@ export async function loadBlocks(
   }
 }
 
-/** In the caller's scope. Errors: `invalid_number`, a block holds a NaN */
+/** Called inside an arena scope. Errors: `invalid_number` if a block holds a NaN */
 export function putCodes(
   weights: PanelWeights,
   name: string,

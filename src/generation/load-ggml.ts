@@ -1,4 +1,7 @@
-/** A tensor in ggml's blocks, where weights are: of MXFP4 its codes and scales as they are, or what blocks stand for. */
+/**
+ * Loads a tensor stored in ggml's blocks: MXFP4 codes and scales unchanged if the weights are MXFP4, otherwise
+ * dequantized.
+ */
 import type { GgmlTensor } from "../checkpoints/checkpoint.ts";
 import { ggmlFloats, ggmlRowBytes } from "../checkpoints/ggml-floats.ts";
 import type { RangedFile } from "../checkpoints/read-heads.ts";
@@ -12,10 +15,10 @@ import { elements, type PanelWeights, sizes } from "./panel-weights.ts";
 import { putF32, putMxfp4 } from "./panels.ts";
 import { windows } from "./windows.ts";
 
-/** Rows from `first` on. */
+/** A window of rows from `first` on. */
 type Window = { first: number; rows: number; bytes: Uint8Array };
 
-/** `onWindow` is told of every window. Errors: `invalid_number`, a block holds a NaN or an infinity */
+/** `onWindow` is called for every window. Errors: `invalid_number` if a block holds a NaN or an infinity */
 export async function loadGgml(
   weights: PanelWeights,
   tensor: WeightTensor,

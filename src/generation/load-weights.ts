@@ -1,4 +1,4 @@
-/** A directory's tensors to panels, read by ranges and packed on the way: no more than windows of them are there as floats. */
+/** Loads a directory's tensors into panels, by ranges: only a few windows are in memory as floats. */
 import { AppError } from "../api/errors.ts";
 import type {
   Checkpoint,
@@ -21,8 +21,8 @@ import { storedTensors } from "./stored-tensors.ts";
 import { windows } from "./windows.ts";
 
 /**
- * What is in MXFP4 already stays so, where weights are. `onWindow` is told of every window. Errors: those of
- * `storedTensors`; `invalid_number` for values that MXFP4 has not
+ * Tensors stored in MXFP4 keep their codes if the weights are MXFP4. `onWindow` is called for every window. Errors:
+ * those of `storedTensors`; `invalid_number` for values that MXFP4 cannot represent
  */
 export async function loadWeights(
   folder: Folder,
@@ -59,7 +59,7 @@ export async function loadWeights(
   return weights;
 }
 
-/** Rows of a stored tensor from `first` on. */
+/** A window of a stored tensor's rows, from `first` on. */
 type Window = { first: number; rows: number; bytes: Uint8Array };
 
 async function loadTensor(
@@ -87,7 +87,7 @@ async function loadTensor(
   }
 }
 
-/** Of a matrix whose file has its rows as columns. */
+/** The tensor with rows and columns exchanged, for a file that stores the transpose. */
 function turned({ name, kind, shape }: WeightTensor): WeightTensor {
   const other = kind === "rows" ? "columns" : "rows";
   return { name, kind: other, shape: shape.toReversed() };
@@ -110,7 +110,7 @@ function put(
     }
     const panels = weights.matrix(name);
     const width = shape[1]!;
-    // Rows and columns of the matrix that is multiplied, of which this is a part.
+    // The part of the multiplied matrix that this window is.
     const place =
       kind === "rows"
         ? { rows, columns: width, row: first, column: 0 }
@@ -121,7 +121,7 @@ function put(
   });
 }
 
-/** Of a matrix's sizes, so that what cannot be packed is refused before anything is read. Errors: `shape_mismatch` */
+/** Checks sizes before anything is read. Errors: `shape_mismatch` for a matrix that cannot be packed */
 export function checkFormat(decoder: Decoder, format: WeightFormat): void {
   if (format === "f32") return;
   for (const tensor of decoder.tensors) {
@@ -130,7 +130,7 @@ export function checkFormat(decoder: Decoder, format: WeightFormat): void {
     if (columns % BLOCK_SIZE !== 0)
       throw new AppError(
         "shape_mismatch",
-        `Expected the columns of "${tensor.name}" to be a multiple of ${BLOCK_SIZE} to be packed, got ${columns}; \`weights\` f32 takes it`,
+        `Expected the columns of "${tensor.name}" to be a multiple of ${BLOCK_SIZE} to be packed, got ${columns}; use \`weights\` f32`,
       );
   }
 }

@@ -1,4 +1,4 @@
-/** A directory of transformers, or of this project, as a model that writes. */
+/** Opens a model directory, of transformers or of this project, to generate text. */
 import { AppError } from "../api/errors.ts";
 import { parsedObject } from "../api/json.ts";
 import { CONFIG_FILE } from "../checkpoints/checkpoint.ts";
@@ -21,7 +21,7 @@ import type { TextModel } from "./writer.ts";
 
 const GENERATION_CONFIG_FILE = "generation_config.json";
 const TOKENIZER_FILE = "tokenizer.json";
-/** Of tokenizers that are not read here: GPT-2's in two files, SentencePiece's, BERT's, tiktoken's. */
+/** Files of unsupported tokenizers: GPT-2's in two files, SentencePiece's, BERT's, tiktoken's. */
 const OTHER_TOKENIZERS = [
   "vocab.json",
   "merges.txt",
@@ -31,13 +31,13 @@ const OTHER_TOKENIZERS = [
   "tekken.json",
   "tiktoken.model",
 ];
-/** What others say beside it. */
+/** Further settings of transformers' tokenizers. */
 const TOKENIZER_CONFIG_FILE = "tokenizer_config.json";
 
-/** A model whose weights and tokenizer are not read yet. */
+/** A model whose weights and tokenizer are not loaded yet. */
 export type OpenedModel = {
   decoder: Decoder;
-  /** What a tokenizer of others takes once it is read, about. */
+  /** Approximate memory of a loaded foreign tokenizer; 0 for this project's own. */
   tokenizerBytes: () => Promise<number>;
   load: (
     format: WeightFormat,
@@ -45,7 +45,10 @@ export type OpenedModel = {
   ) => Promise<TextModel & { weights: PanelWeights }>;
 };
 
-/** Errors: `invalid_config` for what is no model; of loading, `file_not_found`, `malformed_body` where no tokenizer is read here */
+/**
+ * Errors: `invalid_config` if it is no model; when loading, `file_not_found`, `malformed_body` for a tokenizer that
+ * cannot be read
+ */
 export async function openTextModel(folder: Folder): Promise<OpenedModel> {
   const checkpoint = await readFolder(folder);
   const { config } = checkpoint;
@@ -74,7 +77,7 @@ export async function openTextModel(folder: Folder): Promise<OpenedModel> {
   };
 }
 
-/** A model's tokenizer in its files; read once, since what JSON leaves behind is several times as large. */
+/** Reads a model's tokenizer, once, since parsing JSON leaves several times its size as garbage. */
 class TokenizerFiles {
   readonly #folder: Folder;
   #read: Promise<Read> | undefined;
@@ -83,13 +86,16 @@ class TokenizerFiles {
     this.#folder = folder;
   }
 
-  /** Of one that others' reader holds, about. */
+  /** Approximate memory of a foreign tokenizer. */
   async bytes(): Promise<number> {
     const { json, own } = await this.#files();
     return json === undefined || own ? 0 : foreignBytes(json);
   }
 
-  /** One of no more ids than the model has; without a file, bytes are the tokens where there are as many. */
+  /**
+   * The tokenizer, with at most as many ids as the model; without a file, bytes are the tokens of a model with 256
+   * ids.
+   */
   async tokenizer(vocabulary: number): Promise<TextTokenizer> {
     const { json, own } = await this.#files();
     if (json === undefined) await checkNoOther(this.#folder);
@@ -117,10 +123,10 @@ class TokenizerFiles {
   }
 }
 
-/** `own`: where this project's merging does. */
+/** `own` is set if this project's own implementation can be used. */
 type Read = { json: string | undefined; own: TextTokenizer | undefined };
 
-/** Without any tokenizer, bytes may be the tokens; not where there is one of another kind. Errors: `file_not_found` */
+/** Bytes are only used as tokens if there is no tokenizer of another kind. Errors: `file_not_found` */
 async function checkNoOther(folder: Folder): Promise<void> {
   const names = (await folder.list()) ?? [];
   const other = names.find((name) => OTHER_TOKENIZERS.includes(name));
@@ -131,7 +137,10 @@ async function checkNoOther(folder: Folder): Promise<void> {
   );
 }
 
-/** What generation_config.json says goes before what config.json says. Errors: `malformed_body`, it is no object */
+/**
+ * The ending tokens; generation_config.json takes precedence over config.json. Errors: `malformed_body` if it is not
+ * an object
+ */
 function endingsOf(
   config: Readonly<Record<string, unknown>>,
   generation: string | undefined,

@@ -1,7 +1,6 @@
 /**
- * A model's weights as a decoder multiplies them: panels of eight rows, f32 or MXFP4. They lie outside of the
- * kernels' memory, which never shrinks, and pass through a window of it for each product; so a model that is dropped
- * is given back at once.
+ * A decoder's weights: panels of eight rows, f32 or MXFP4. They are stored outside the kernels' memory, which never
+ * shrinks, and copied through a window of it for each product, so that a dropped model's memory is freed at once.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import {
@@ -20,7 +19,7 @@ import type {
   WeightTensor,
 } from "../model/decoder.ts";
 
-/** Of a product's panels in the kernels' memory at a time: as much as a second-level cache holds. */
+/** Panel bytes in the kernels' memory at a time: as much as a second-level cache holds. */
 const WINDOW_BYTES = 256 * 1024;
 
 export type Panels = {
@@ -34,7 +33,7 @@ export class PanelWeights implements DecoderWeights {
   readonly #matrices = new Map<string, Panels>();
   readonly #values = new Map<string, Float32Array<ArrayBuffer>>();
 
-  /** Room for all tensors of a decoder; what writes them is `loadWeights`. */
+  /** Allocates all tensors of a decoder; `loadWeights` fills them. */
   constructor(decoder: Decoder, format: WeightFormat) {
     this.format = format;
     for (const tensor of decoder.tensors) {
@@ -101,14 +100,14 @@ export class PanelWeights implements DecoderWeights {
     return kernels().arena.copyIn(all.subarray(start, end));
   }
 
-  /** Give the memory back. Nothing is multiplied any more. */
+  /** Frees the memory; the weights are not used any more. */
   free(): void {
     for (const { bytes } of this.#matrices.values()) free(bytes);
     for (const values of this.#values.values()) free(values);
   }
 }
 
-/** What the weights of a decoder take. Errors: `shape_mismatch` where rows are no whole blocks of MXFP4 */
+/** Bytes of a decoder's weights. Errors: `shape_mismatch` if rows are not whole blocks of MXFP4 */
 export function weightBytes(
   { tensors }: Pick<Decoder, "tensors">,
   format: WeightFormat,
@@ -123,7 +122,7 @@ export function weightBytes(
   );
 }
 
-/** [rows, columns] of a matrix as it is multiplied. */
+/** Size [rows, columns] of a matrix in its product. */
 export function sizes({ shape, kind }: WeightTensor): {
   rows: number;
   columns: number;

@@ -1,4 +1,4 @@
-/** Parts of a matrix to its panels: floats, floats that are packed, or codes and scales. */
+/** Writes parts of a matrix to its panels: floats, floats that are quantized, or codes and scales. */
 import { AppError } from "../api/errors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import {
@@ -14,10 +14,10 @@ import { type Quantizer, quantizeMxfp4 } from "../kernels/mxfp4.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { Panels } from "./panel-weights.ts";
 
-/** Of a packed block's codes. */
+/** Bytes of a block's codes. */
 export const BLOCK_BYTES = 16;
 const NAN_SCALE = 255;
-/** As files are quantized unless told otherwise. */
+/** The default of quantized files. */
 const PACKING: Quantizer = {
   rounding: { mode: "nearest-even" },
   scale: "even",
@@ -32,7 +32,7 @@ export type PanelPlace = {
   column: number;
 };
 
-/** x f32 [rows, columns], or turned. */
+/** x f32 [rows, columns], or its transpose. */
 export function putF32(
   panels: Panels,
   place: PanelPlace,
@@ -55,7 +55,7 @@ export function putF32(
   });
 }
 
-/** x as in `putF32`, packed. Errors: `invalid_number` for values of `name` that MXFP4 has not */
+/** Quantizes x, as in `putF32`. Errors: `invalid_number` for values that MXFP4 cannot represent */
 export function putMxfp4(
   panels: Panels,
   place: PanelPlace,
@@ -108,7 +108,7 @@ export function putBlocks(
   });
 }
 
-/** Where the panel of a part's row begins. */
+/** Offset of the panel with a part's row. */
 function placeOf(
   { columns }: Panels,
   format: WeightFormat,

@@ -1,17 +1,17 @@
-/** The next token of a text, from a model's logits: a pure function of them, the text, the options and the seed. */
+/** Samples the next token from a model's logits: a pure function of logits, text, options and seed. */
 import { AppError } from "../api/errors.ts";
 import { exponentials } from "../kernels/decode.ts";
 import { noiseKey, PURPOSE } from "../kernels/noise.ts";
 import { randomNumber } from "../kernels/random-number.ts";
 
 export type SamplingOptions = {
-  /** Logits are divided by it; 0 takes the likeliest token. */
+  /** Logits are divided by it; 0 always takes the most likely token. */
   temperature: number;
-  /** Only this many of the likeliest tokens stay in play. */
+  /** Only this many of the most likely tokens are considered. */
   topK: number;
-  /** Of those, the likeliest that have this probability together. */
+  /** Of those, only the most likely ones that together have this probability. */
   topP: number;
-  /** What a token's logit is divided by where the text has it already, and multiplied by below 0. */
+  /** Repetition penalty: divides the logits of tokens already in the text, or multiplies them if negative. */
   repetition: number;
   seed: number;
 };
@@ -24,7 +24,7 @@ export const DEFAULT_SAMPLING: SamplingOptions = {
   seed: 0,
 };
 
-/** What each may be, as a sentence tells it. */
+/** The valid values of each option, in words. */
 const RULES: Record<
   keyof SamplingOptions,
   [expected: string, holds: (value: number) => boolean]
@@ -36,7 +36,7 @@ const RULES: Record<
   seed: ["a whole number from 0", (x) => Number.isSafeInteger(x) && x >= 0],
 };
 
-/** Those that are told, the defaults for the rest. Errors: `invalid_option` */
+/** The given options, with defaults for the others. Errors: `invalid_option` */
 export function samplingOf(told: {
   [Name in keyof SamplingOptions]?: SamplingOptions[Name] | undefined;
 }): SamplingOptions {
@@ -56,8 +56,8 @@ export function samplingOf(told: {
 }
 
 /**
- * The token after `text`. Its random number depends on the seed and on the text's length only. Changes `logits`.
- * `known`: so many tokens exist; the logits of others are not looked at.
+ * Samples the token after `text`. The random number depends only on the seed and the length of the text. Overwrites
+ * `logits`. Only the first `known` tokens are considered.
  */
 export function sampleToken(
   logits: Float32Array,
@@ -94,7 +94,7 @@ export function sampleToken(
   return ranked[count - 1]!; // only if rounding left a rest
 }
 
-/** So many of the first as have `share` of all, the one that reaches it too. */
+/** How many of the first weights together reach `share` of their sum. */
 function countUpTo(weights: readonly number[], share: number): number {
   const enough = share * sum(weights, weights.length);
   let together = 0;
@@ -111,7 +111,7 @@ function sum(weights: readonly number[], count: number): number {
   return total;
 }
 
-/** The `most` tokens of the largest logits, the largest first, of equals the smaller token. */
+/** The `most` tokens with the largest logits, in descending order; ties by token id. */
 function likeliest(logits: Float32Array, most: number): number[] {
   const order = (a: number, b: number) => logits[b]! - logits[a]! || a - b;
   const room = 4 * most;
@@ -122,7 +122,7 @@ function likeliest(logits: Float32Array, most: number): number[] {
     if (kept.length === most) least = logits[kept.at(-1)!]!;
   };
   for (let token = 0; token < logits.length; token++) {
-    // An equal one comes behind those that are kept already; below infinity all come in at first.
+    // A tie with the smallest kept logit loses, since its token id is larger.
     if (kept.length >= most && logits[token]! <= least) continue;
     kept.push(token);
     if (kept.length >= room) cut();

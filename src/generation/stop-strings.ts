@@ -1,4 +1,4 @@
-/** Text that ends before the first of some strings: what may be the beginning of one waits for what follows. */
+/** Ends a text before the first stop string. Text that may be the beginning of one is held back until more follows. */
 export class StopStrings {
   readonly #strings: readonly string[];
   #held = "";
@@ -7,7 +7,7 @@ export class StopStrings {
     this.#strings = strings;
   }
 
-  /** What of the text so far may go out; `isStopped` where one of the strings has come. */
+  /** The text that can be output now; `isStopped` if a stop string was found. */
   take(piece: string): { text: string; isStopped: boolean } {
     const all = this.#held + piece;
     const places = this.#strings
@@ -26,13 +26,13 @@ export class StopStrings {
     return { text: all.slice(0, end), isStopped: false };
   }
 
-  /** What waited, where the text ends otherwise. */
+  /** The text held back, when the text ends for another reason. */
   rest(): string {
     return this.#held;
   }
 }
 
-/** The longest end of `text` that `string` begins with. */
+/** Length of the longest suffix of `text` that is a prefix of `string`. */
 function overlap(text: string, string: string): number {
   for (let length = string.length - 1; length > 0; length--)
     if (text.endsWith(string.slice(0, length))) return length;

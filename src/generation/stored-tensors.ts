@@ -1,4 +1,4 @@
-/** Where each tensor of a decoder lies in a checkpoint: as floats, or in blocks of MXFP4, or ggml's. */
+/** Finds each tensor of a decoder in a checkpoint: as floats, in MXFP4, or in ggml's blocks. */
 import { AppError } from "../api/errors.ts";
 import {
   type Checkpoint,
@@ -17,15 +17,16 @@ import { isFloat } from "../formats/dtype.ts";
 import type { Decoder, WeightTensor } from "../model/decoder.ts";
 import { sizes } from "./panel-weights.ts";
 
-/** Of blocks, rows are those of the matrix that is multiplied, whichever way its floats would lie. */
+/** Rows of blocks are those of the multiplied matrix, whichever way the model stores floats. */
 export type StoredTensor =
   | { floats: CheckpointTensor }
   | { ggml: GgmlTensor }
   | { elements: CheckpointTensor; scales: CheckpointTensor };
 
 /**
- * By the decoder's names; `twice` is a table that is there as the head too, and must be the same. Errors: `shape_mismatch`, `unsupported_dtype`, `invalid_config` for tensors that are not the
- * decoder's; those of `storedBlocks`
+ * The stored tensors by the decoder's names; `twice` is set if the token table is also stored as the head, which must
+ * be equal. Errors: `shape_mismatch`, `unsupported_dtype`, `invalid_config` for tensors that do not belong to the
+ * decoder; those of `storedBlocks`
  */
 export function storedTensors(
   decoder: Decoder,

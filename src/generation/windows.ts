@@ -1,10 +1,10 @@
-/** Rows of a stored tensor, a megabyte at a time, but for whole rows. */
+/** Reads a stored tensor's rows in windows of a megabyte, rounded to whole rows. */
 
 const WINDOW_BYTES = 1 << 20;
-/** Rows together: whole panels, and of columns whole blocks. */
+/** Windows are multiples of this many rows: whole panels, and whole blocks if rows are columns of the matrix. */
 const STEP = 32;
 
-/** `read` of rows [first, end) and so on; one is read ahead. */
+/** Yields the windows that `read` returns for rows [first, end), reading one ahead. */
 export async function* windows<Window>(
   rows: number,
   rowBytes: number,
@@ -14,7 +14,7 @@ export async function* windows<Window>(
   const from = (first: number): Promise<Window> | undefined => {
     if (first >= rows) return undefined;
     const window = read(first, Math.min(first + together, rows));
-    // Awaited in its turn; it may fail before.
+    // It is awaited later; this prevents an unhandled rejection.
     window.catch(() => {});
     return window;
   };

@@ -1,4 +1,4 @@
-/** Text from a model, a token at a time. The same options give the same text on every machine. */
+/** Generates text, token by token. The same options give the same text on every machine. */
 import { AppError } from "../api/errors.ts";
 import type { TextEnding } from "../api/generation.ts";
 import { KeyValueCache } from "../model/key-value-cache.ts";
@@ -7,10 +7,10 @@ import type { TextTokenizer } from "../tokenizers/text-tokenizer.ts";
 import { type SamplingOptions, sampleToken, samplingOf } from "./sampler.ts";
 import { StopStrings } from "./stop-strings.ts";
 
-/** Tokens of a prompt that are taken in between two turns of the event loop. */
+/** Prompt tokens processed between two turns of the event loop. */
 const PROMPT_TOKENS = 16;
 
-/** A model that is ready to write. */
+/** A loaded model. */
 export type TextModel = {
   decoder: Decoder;
   weights: DecoderWeights;
@@ -23,19 +23,19 @@ export type WritingOptions = {
   [Name in keyof SamplingOptions]?: SamplingOptions[Name] | undefined;
 } & {
   maxTokens: number;
-  /** Strings before which the text ends. */
+  /** Stop strings; the text ends before the first of them. */
   stop?: readonly string[] | undefined;
 };
 
-/** What of a text of `length` tokens the model sees: all, or from where on, so that at most `window` are left. */
+/** Index of the first of `length` tokens that the model sees, so that at most `window` are left. */
 export function firstSeen(length: number, window: number): number {
   const step = window - Math.floor(window / 2);
   return Math.max(0, Math.ceil((length - window) / step)) * step;
 }
 
 /**
- * One text that grows, and the keys and values of what the model has seen of it. While it fits the window, the
- * model sees all of it; then its last half, until that fills the window again.
+ * Generates a text, with a key-value cache. While the text fits the window, the model sees all of it; then only its
+ * last half, until the window is full again.
  */
 export class Writer {
   readonly #model: TextModel;
@@ -44,7 +44,7 @@ export class Writer {
   /** Tokens in the cache. */
   #seen: number[] = [];
 
-  /** With room for `positions` tokens, no more than the model's context. */
+  /** The cache has room for `positions` tokens, at most the model's context. */
   constructor(model: TextModel, positions = model.decoder.context) {
     this.#model = model;
     const window = Math.min(positions, model.decoder.context);
@@ -53,8 +53,8 @@ export class Writer {
   }
 
   /**
-   * What follows `prompt`, its characters as far as they are whole; `turn` comes between two tokens. A prompt that goes on
-   * from the last text is taken in from where that ended. Errors: `invalid_option`
+   * Yields the text after `prompt`, in whole characters; `turn` is called between two tokens. If the prompt continues
+   * the last text, only the new tokens are processed. Errors: `invalid_option`
    */
   async *write(
     prompt: string,
@@ -109,7 +109,7 @@ export class Writer {
     const cache = this.#cache;
     const window = text.slice(firstSeen(text.length, cache.positions));
     let known = 0;
-    // The last token is always taken in anew: its logits are not kept.
+    // The last token is always processed again, since its logits are not kept.
     while (known < window.length - 1 && this.#seen[known] === window[known])
       known++;
     cache.length = known;
@@ -124,7 +124,7 @@ export class Writer {
     }
   }
 
-  /** No more text. */
+  /** Frees the cache. */
   free(): void {
     this.#cache.free();
   }

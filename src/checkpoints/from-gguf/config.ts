@@ -1,6 +1,6 @@
 /**
- * The config.json of a model of which there is a GGUF: what llama.cpp reads of the file's keys, in transformers' words. A key
- * that changes what is computed and is not known here is refused, not passed over.
+ * Converts a GGUF's keys to a config.json: what llama.cpp reads, in transformers' terms. Unknown keys that change the
+ * computation are refused, not ignored.
  */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
@@ -9,10 +9,10 @@ import { GPT2, llamaNames, type Names, QWEN3 } from "../gguf/names.ts";
 import { Hyperparameters } from "../gguf/hyperparameters.ts";
 import type { GgufKeys } from "./keys.ts";
 
-/** A file's config, and what its tensors are called in it. */
+/** The config, and the mapping of tensor names. */
 export type ToldModel = { config: ModelConfig; names: Names };
 
-/** What is known beside the keys: rows of the table of tokens, and whether there is a head. */
+/** Known from the tensors: the token table's rows, and whether there is a head. */
 export type GgufSizes = { vocabulary: number; hasHead: boolean };
 
 type Known = {
@@ -20,9 +20,9 @@ type Known = {
   model(keys: Own, sizes: GgufSizes): ToldModel;
 };
 
-/** Channels, of whose rows the order is written down. */
+/** Limit of channels per head, whose row order is stored. */
 const MAX_HEAD = 4096;
-/** Of every architecture; they say nothing of what is computed. */
+/** Keys of every architecture that do not affect the computation. */
 const COMMON = ["vocab_size", "tensor_data_layout"];
 
 const GPT2_KEYS = [
@@ -84,7 +84,7 @@ const MODELS: Readonly<Record<string, Known>> = {
   },
 };
 
-/** Errors: `invalid_config` for a model that is not computed here; `malformed_body` */
+/** Errors: `invalid_config` for an unsupported model; `malformed_body` */
 export function modelOfGguf(keys: GgufKeys, sizes: GgufSizes): ToldModel {
   const name = keys.text("general.architecture");
   if (name === undefined || !Object.hasOwn(MODELS, name))
@@ -104,7 +104,7 @@ export function modelOfGguf(keys: GgufKeys, sizes: GgufSizes): ToldModel {
   return known.model(new Own(keys, name), sizes);
 }
 
-/** The keys of the architecture. */
+/** Reads the keys with the architecture's prefix. */
 class Own {
   readonly #keys: GgufKeys;
   readonly name: string;
@@ -127,7 +127,7 @@ class Own {
   }
 }
 
-/** An f32 as it was written down: 1e-6, not 9.999999974752427e-7. */
+/** The shortest decimal for an f32: 1e-6, not 9.999999974752427e-7. */
 function asWritten(value: number): number {
   for (let digits = 1; digits < 9; digits++) {
     const short = Number(value.toPrecision(digits));
@@ -136,7 +136,7 @@ function asWritten(value: number): number {
   return value;
 }
 
-/** Of RMS norms and rotary positions. Errors: `invalid_config` for positions or heads that are computed otherwise */
+/** Config of models with RMS norms and rotary positions. Errors: `invalid_config` for unsupported positions or heads */
 function decoderConfig(
   keys: Own,
   { vocabulary, hasHead }: GgufSizes,

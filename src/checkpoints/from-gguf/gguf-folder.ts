@@ -1,4 +1,4 @@
-/** A GGUF that llama.cpp runs, one file that is read by ranges, as the directory of the model in it. */
+/** Presents a GGUF, read by byte ranges, as a model directory. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { HeadReading } from "../../formats/containers/gguf-reader.ts";
@@ -12,15 +12,15 @@ import { tensorsOfGguf } from "./tensors.ts";
 import { type GgufVocabulary, vocabularyOfGguf } from "./tokenizer.ts";
 
 const GENERATION_FILE = "generation_config.json";
-/** Where there are as many tokens, they may be bytes without any texts. */
+/** With this many tokens, they may be bytes without texts. */
 const BYTES = 256;
 const TABLE = "token_embd.weight";
 const HEAD = "output.weight";
 
 /**
- * Undefined of a file that is no GGUF; `open` has the other parts of one that was split. Its head is kept until the
- * tokenizer.json is asked for. Errors: `invalid_config` for a model that is not computed here, `unsupported_dtype` for types that
- * are not read, `invalid_option` for a tokenizer that is not; those of `readGgufParts`
+ * Undefined for a file that is not a GGUF; `open` opens the other parts of a split one. The header is kept until the
+ * tokenizer.json is requested. Errors: `invalid_config` for an unsupported model, `unsupported_dtype` for unsupported
+ * types, `invalid_option` for an unsupported tokenizer; those of `readGgufParts`
  */
 export async function ggufFolder(
   name: string,
@@ -48,7 +48,7 @@ export async function ggufFolder(
   const { floats, ggml } = tensorsOfGguf(ranges, names);
   let unread: GgufKeys | undefined = keys;
   let read: GgufVocabulary | undefined;
-  // Megabytes of a large vocabulary, which not all ask for; then the head is not kept beside it.
+  // Built on demand: megabytes for a large vocabulary. Afterwards the header is dropped.
   const told = (): GgufVocabulary => {
     if (unread) read = vocabularyOfGguf(unread);
     unread = undefined;
@@ -78,7 +78,7 @@ function nameless(vocabulary: number): AppError {
   );
 }
 
-/** Errors: `invalid_config`, of no model */
+/** Errors: `invalid_config` if the GGUF is not a model */
 function checkKind(keys: GgufKeys): void {
   const kind = keys.text("general.type") ?? "model";
   if (kind !== "model")

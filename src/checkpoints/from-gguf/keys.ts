@@ -1,4 +1,4 @@
-/** What the keys of a GGUF say, each of the type that it must be. */
+/** Reads a GGUF's keys, checking their types. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import {
@@ -13,7 +13,7 @@ export class GgufKeys {
     this.#pairs = pairs;
   }
 
-  /** Of the keys that begin so, what follows. */
+  /** The rest of each key that begins with `prefix`. */
   behind(prefix: string): string[] {
     const keys = [...this.#pairs.keys()];
     return keys
@@ -21,7 +21,7 @@ export class GgufKeys {
       .map((key) => key.slice(prefix.length));
   }
 
-  /** Undefined where there is none, as of the others. Errors: `malformed_body` for one of another type, as the others */
+  /** Undefined if there is no such key (in all these methods). Errors: `malformed_body` for a value of another type */
   text(key: string): string | undefined {
     return this.#scalar(key, "text", isText);
   }
@@ -35,7 +35,7 @@ export class GgufKeys {
     return value === undefined ? undefined : Number(value);
   }
 
-  /** Errors: as `number`; and where there is none */
+  /** Errors: as `number`; also if there is no such key */
   needed(key: string): number {
     const value = this.number(key);
     if (value !== undefined) return value;

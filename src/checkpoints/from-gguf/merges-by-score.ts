@@ -1,9 +1,9 @@
 /**
- * SentencePiece's pieces as merges: it joins the pair whose piece has the best score, a tokenizer.json the pair that stands
- * first. In the order in which transformers writes the merges of such a model.
+ * Converts SentencePiece pieces to merges. SentencePiece joins the pair whose piece has the best score; a
+ * tokenizer.json, the pair that is listed first. Merges are in the order in which transformers writes them.
  */
 
-/** `scoreOf` is undefined of what no pair makes: signs, and bytes. */
+/** `scoreOf` is undefined for tokens that no pair makes: control tokens and bytes. */
 export function mergesByScore(
   vocab: Readonly<Record<string, number>>,
   scoreOf: (id: number) => number | undefined,

@@ -1,4 +1,4 @@
-/** A GGUF's tensors as a checkpoint's: by transformers' names, and how each lies in the file. */
+/** Presents a GGUF's tensors as a checkpoint's: with transformers' names, and how each is stored. */
 import { AppError } from "../../api/errors.ts";
 import { quoted } from "../../formats/containers/malformed.ts";
 import { FLOAT_DTYPES, isFloat, type StoredType } from "../../formats/dtype.ts";
@@ -12,13 +12,10 @@ import type { Destination, Names } from "../gguf/names.ts";
 
 const GGML_TYPES = ["Q8_0", "MXFP4"] as const;
 
-/** What turns positions of Llama 3.1 and later by factors of their own. */
+/** Scaling factors of rotary positions in Llama 3.1 and later. */
 const ROPE_FACTORS = "rope_freqs.weight";
 
-/**
- * Errors: `unsupported_dtype` for types that are not read; `invalid_config` for tensors that
- * such a model does not have here
- */
+/** Errors: `unsupported_dtype` for unsupported types; `invalid_config` for tensors that do not belong to the model */
 export function tensorsOfGguf(
   tensors: readonly (TensorRange & { file: string })[],
   names: Names,
@@ -58,7 +55,7 @@ function notRead(name: string, dtype: StoredType): AppError {
 
 type Source = Omit<Destination, "to"> & { name: string };
 
-/** By llama.cpp's names, without what they end in. */
+/** By llama.cpp's names, without their suffix. */
 function byModule(names: Names): ReadonlyMap<string, Source> {
   const found = new Map<string, Source>();
   for (const [name, entry] of Object.entries(names)) {

@@ -1,6 +1,6 @@
 /**
- * The tokenizer.json of a model of which there is a GGUF, as far as its keys tell: tokens, how text is cut and what is joined
- * first. As transformers makes one of a GGUF, and as llama.cpp takes the keys that are not there.
+ * Builds a tokenizer.json from a GGUF's keys: tokens, pre-tokenizer and merges. Follows transformers' conversion,
+ * with llama.cpp's defaults for missing keys.
  */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
@@ -72,7 +72,7 @@ class Vocabulary {
     return types.includes(type ?? TOKEN_TYPE.normal);
   }
 
-  /** Id by text; rows of the table that no text uses have none. Errors: `malformed_body` for two of one text */
+  /** Id by text; unused rows of the table have none. */
   ids(): Record<string, number> {
     const ids = Object.create(null) as Record<string, number>;
     for (const [id, text] of this.texts.entries()) {
@@ -87,7 +87,7 @@ class Vocabulary {
     return ids;
   }
 
-  /** Those that are found in a text before it is cut. */
+  /** Added tokens, which are matched in a text before it is split. */
   added(): object[] {
     const { control, userDefined, unknown } = TOKEN_TYPE;
     const plain = {
@@ -115,12 +115,12 @@ const MODEL = {
   end_of_word_suffix: null,
 } as const;
 
-/** Byte pairs whose tokens are bytes, as GPT-2's. */
+/** Byte-level BPE, as in GPT-2. */
 function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
   const pre = knownName(keys.text(`${PREFIX}pre`));
   const steps = preTokenizerSteps(pre);
   const vocab = vocabulary.ids();
-  // llama.cpp wants one merge at least: that of a file without any makes no token.
+  // llama.cpp needs at least one merge; in a file without merges, a dummy one makes no token.
   const merges = (keys.texts(`${PREFIX}merges`) ?? []).filter(
     (pair) => vocab[pair.replace(" ", "")] !== undefined,
   );
@@ -146,7 +146,7 @@ function byteLevel(keys: GgufKeys, vocabulary: Vocabulary): object {
 
 const SPACE = "▁";
 
-/** SentencePiece's byte pairs, as Llama 2's. */
+/** SentencePiece BPE, as in Llama 2. */
 function pieces(keys: GgufKeys, vocabulary: Vocabulary): object {
   const replace = {
     type: "Replace",

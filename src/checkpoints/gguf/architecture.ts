@@ -1,4 +1,4 @@
-/** What llama.cpp asks of a model, by its config.json. */
+/** What llama.cpp needs of a model, derived from its config.json. */
 import { shown } from "../../api/option-kinds.ts";
 import {
   type Hyperparameters,
@@ -8,21 +8,24 @@ import {
 import type { Names } from "./names.ts";
 
 export type GgufArchitecture = {
-  /** `general.architecture`, which stands before its keys. */
+  /** `general.architecture`, the prefix of its keys. */
   name: string;
   names: (config: Hyperparameters) => Names;
   pairs: (config: Hyperparameters) => Pairs;
-  /** Whether its head is its table of tokens where config.json does not say. */
+  /** Default of `tie_word_embeddings` if config.json does not say. */
   isTied?: true;
-  /** Values that no tensor of the checkpoint has. */
+  /** A tensor computed from the config, not stored in the checkpoint. */
   computed?: (
     config: Hyperparameters,
   ) => { name: string; values: Float32Array } | undefined;
-  /** What its head is multiplied by where it is tied. */
+  /** Factor of the head if it is tied. */
   tiedScale?: (config: Hyperparameters) => number;
 };
 
-/** Every `period`th layer attends to all, the others to a window: llama.cpp knows it by the architecture. */
+/**
+ * Requires that every `period`th layer has full attention and the others a window, which llama.cpp assumes for the
+ * architecture.
+ */
 export function checkLayerTypes(config: Hyperparameters, period: number): void {
   const types = config.get("layer_types");
   if (!Array.isArray(types)) return;

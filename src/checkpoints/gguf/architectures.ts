@@ -1,6 +1,6 @@
 /**
- * The models that become a GGUF, by `model_type`: what llama.cpp calls their tensors, and what it reads of
- * their config.json. What its graph of a model does not compute is refused, not left out.
+ * The models that can be converted to GGUF, by `model_type`: llama.cpp's tensor names and config keys. What llama.cpp
+ * does not compute is refused, not dropped.
  */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
@@ -70,18 +70,18 @@ const ARCHITECTURES: Readonly<Record<string, GgufArchitecture>> = {
   t5,
 };
 
-/** What is asked of a model's architecture, by its config. */
+/** A model's conversion, derived from its config. */
 export type GgufModel = {
   name: string;
   names: Names;
   pairs: Pairs;
   computed: { name: string; values: Float32Array } | undefined;
   isTied: boolean;
-  /** What a tied head's copy is multiplied by; undefined where the table of tokens serves as it is. */
+  /** Factor of a tied head's copy; undefined if the token table is used unchanged. */
   tiedScale: number | undefined;
 };
 
-/** Errors: `invalid_option` for a model that is not known, or not as it is; `malformed_body` */
+/** Errors: `invalid_option` for an unknown model or variant; `malformed_body` */
 export function ggufModel(config: ModelConfig | undefined): GgufModel {
   const type = config?.model_type;
   if (typeof type !== "string" || !Object.hasOwn(ARCHITECTURES, type))
