@@ -29,7 +29,7 @@ export type * from "./api/tensors.ts";
 
 const load = (): Promise<unknown> => loadImported(kernelModule);
 
-/** The file (safetensors, .npy, GGUF, or raw) with its float tensors in MXFP4. Throws an AppError. */
+/** Quantizes a file's float tensors to MXFP4: safetensors, .npy, GGUF or raw. Throws an AppError. */
 export function quantize(
   body: TensorBody,
   options: QuantizeOptions = {},
@@ -37,7 +37,7 @@ export function quantize(
   return convert("quantize", body, options, load);
 }
 
-/** The file with its MXFP4 tensors as floats. */
+/** Dequantizes a file's MXFP4 tensors to floats. */
 export function dequantize(
   body: TensorBody,
   options: DequantizeOptions = {},
@@ -45,7 +45,7 @@ export function dequantize(
   return convert("dequantize", body, options, load);
 }
 
-/** The file with its tensors in blocks in another layout: the same codes and scales. */
+/** Converts a file's quantized tensors to another layout, with the same codes and scales. */
 export function repack(
   body: TensorBody,
   options: RepackOptions,
@@ -54,8 +54,8 @@ export function repack(
 }
 
 /**
- * The file with its float tensors rotated by the blockwise random Hadamard transform, or back. GGUF is
- * refused: its readers would not rotate back.
+ * Applies the blockwise random Hadamard transform, or its inverse, to a file's float tensors. GGUF is refused, since
+ * its readers would not invert the rotation.
  */
 export function hadamard(
   body: TensorBody,
@@ -65,8 +65,8 @@ export function hadamard(
 }
 
 /**
- * What quantizing would do to each tensor, by one scheme or several, and which tensors of the file it
- * would pass over.
+ * Reports the quantization error of each tensor for one or more schemes, and the tensors that quantizing would not
+ * change.
  */
 export function analyze(
   body: TensorBody,
@@ -75,7 +75,7 @@ export function analyze(
   return analyzeWhole(body, options, load);
 }
 
-/** Floats to blocks and scales, those of a file's only tensor. */
+/** Quantizes floats; elements and scales are those of a file with only this tensor. */
 export function quantizeFloats(
   values: Float32Array,
   options: FloatsOptions = {},

@@ -1,8 +1,8 @@
-/** Answers that do not come, and that end before they are whole. */
+/** Errors for missing and incomplete responses. */
 import { AppError } from "../api/errors.ts";
 import { reasonOf } from "./retry.ts";
 
-/** `unavailable`, where nothing answers at a URL. */
+/** `unavailable`: no response from a URL. */
 export class Unanswered extends AppError {
   constructor(baseUrl: string, cause: unknown) {
     const why = `Expected an answer from ${baseUrl}, got none: ${reasonOf(cause)}`;
@@ -10,22 +10,22 @@ export class Unanswered extends AppError {
   }
 }
 
-/** `unavailable`, amid an answer that had begun. */
+/** `unavailable`: a response broke off. */
 export class BrokenOff extends AppError {
   constructor(expected: string, got: string, cause?: unknown) {
     super("unavailable", `Expected ${expected}, got ${got}`, { cause });
   }
 }
 
-/** The bytes of an answer, a piece at a time. */
+/** Reads a response's bytes, a piece at a time. */
 type Pieces = {
-  /** Undefined past the last. Errors: `BrokenOff`, the connection ended, or brought fewer than were declared */
+  /** Undefined after the last. Errors: `BrokenOff` if the connection ended, or brought fewer bytes than declared */
   next(): Promise<Uint8Array<ArrayBuffer> | undefined>;
   cancel(reason?: unknown): Promise<void>;
 };
 
 export function answerPieces({ headers, body }: Response): Pieces {
-  // What came compressed is longer than it was declared.
+  // A decompressed body is longer than its declared length.
   const isPlain = !headers.has("Content-Encoding");
   const declared = isPlain ? headers.get("Content-Length") : null;
   const expected =
@@ -36,7 +36,7 @@ export function answerPieces({ headers, body }: Response): Pieces {
   return {
     async next() {
       const piece = await reader?.read().catch((cause: unknown) => {
-        // What knows why says it.
+        // A more specific error is passed on.
         if (cause instanceof AppError) throw cause;
         const got = `${bytes} and a connection that ended: ${reasonOf(cause)}`;
         throw new BrokenOff(expected, got, cause);
@@ -63,12 +63,12 @@ export async function* bytesOf(
       yield piece;
     }
   } finally {
-    // One that failed cannot be cancelled, and need not be.
+    // A body that failed cannot and need not be cancelled.
     await pieces.cancel().catch(() => {});
   }
 }
 
-/** All of them. Errors: as `bytesOf` */
+/** The whole body. Errors: as `bytesOf` */
 export async function wholeOf(
   response: Response,
 ): Promise<Uint8Array<ArrayBuffer>> {

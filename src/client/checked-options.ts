@@ -1,8 +1,8 @@
-/** A URL and a token that requests can bear. */
+/** Checks that a URL and a token can be used in requests. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 
-/** Without the slashes at its end. */
+/** The URL without trailing slashes. */
 export function checkUrl(baseUrl: unknown): string {
   const text = String(baseUrl);
   const url = URL.canParse(text) ? new URL(text) : undefined;

@@ -1,4 +1,4 @@
-/** The API's client: datasets and runs. `run` gives one run's. */
+/** Client for datasets and runs; `run` returns a client for one run. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Dataset, DatasetOptions, DatasetPage } from "../api/dataset.ts";
 import type { RunRequest } from "../api/run-config.ts";
@@ -16,8 +16,8 @@ export class Client {
   }
 
   /**
-   * Store a corpus; repeating it changes nothing. A Blob may be a file that is not in memory. Of `bpe` it is
-   * `ready` only later: `readyDataset` waits for that.
+   * Stores a text as a dataset. Idempotent. A Blob may be a file that is not in memory. With `bpe`, the dataset is
+   * only `ready` later: `readyDataset` waits for that.
    */
   putDataset(
     name: string,
@@ -41,8 +41,7 @@ export class Client {
   }
 
   /**
-   * The dataset once runs can use it; `onProgress` is told of it on the way.
-   * Errors: that of a dataset that has failed
+   * Waits until runs can use the dataset; `onProgress` is called meanwhile. Errors: that of a dataset that has failed
    */
   async readyDataset(
     name: string,
@@ -78,7 +77,7 @@ export class Client {
     await this.http.request("DELETE", datasetPath(name));
   }
 
-  /** Create a run and begin it. It gets its id here, so that a repeated request creates one run. */
+  /** Creates and starts a run. Its id is chosen here, so that a repeated request creates only one run. */
   createRun(request: RunRequest): Promise<RunStatus> {
     const run = request.run ?? `run-${crypto.randomUUID().slice(0, 13)}`;
     return this.http.json("POST", "/v1/runs", { ...request, run });

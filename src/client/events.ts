@@ -1,4 +1,4 @@
-/** Reads server-sent events, over as many connections as it takes. */
+/** Reads server-sent events, reconnecting as often as necessary. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import type { RunEvent } from "../api/run-metrics.ts";
@@ -7,12 +7,12 @@ import { pause, pauseMs } from "./retry.ts";
 
 const NO_CONTENT = 204;
 const EVENT_STREAM = "text/event-stream";
-/** The server says something every 15 seconds: a connection silent for longer is dead, as after a laptop's sleep. */
+/** The server sends something every 15 seconds; a connection silent for longer is dead, as after a laptop's sleep. */
 const SILENCE_MS = 45_000;
 
 /**
- * The events after `lastEventId`; returns when the server says that there are no more.
- * Errors: `malformed_body`, `malformed_json` for what is no event; `unavailable` when connections are made and tell nothing
+ * The events after `lastEventId`; returns when the server says that there are no more. Errors: `malformed_body`,
+ * `malformed_json` for an invalid event; `unavailable` if connections succeed but bring no events
  */
 export async function* readEvents(
   http: Http,
@@ -25,7 +25,7 @@ export async function* readEvents(
     http.signal?.throwIfAborted();
     const response = await http.request("GET", path, {
       headers: { "Last-Event-ID": String(last) },
-      // The stream goes on for minutes.
+      // The stream lasts minutes.
       timeoutMs: 0,
     });
     if (response.status === NO_CONTENT || !response.body) return;
@@ -41,11 +41,11 @@ export async function* readEvents(
         yield event;
       }
     } catch (error) {
-      // The next connection would bring the same.
+      // Reconnecting would bring the same.
       if (error instanceof AppError) throw error;
       cause = error;
     }
-    // The connection ended or broke: the next one goes on after the last event that came.
+    // The connection ended or broke: the next one continues after the last event received.
     silentMs ??= Date.now();
     if (Date.now() - silentMs > http.patienceMs) {
       throw new AppError(
@@ -64,7 +64,7 @@ function checkType(response: Response): void {
   throw new AppError("malformed_body", `Expected ${EVENT_STREAM}, got ${type}`);
 }
 
-/** Events and comments: what an empty line ends. */
+/** Splits a stream into events and comments, which end with an empty line. */
 export async function* blocksOf(
   body: ReadableStream<Uint8Array>,
 ): AsyncGenerator<string> {
@@ -79,7 +79,7 @@ export async function* blocksOf(
   }
 }
 
-/** Ends as the body does, and where nothing comes for too long. */
+/** Ends with the body, or if nothing arrives for too long. */
 async function* unlessSilent(
   body: ReadableStream<Uint8Array>,
 ): AsyncGenerator<Uint8Array> {
@@ -91,7 +91,7 @@ async function* unlessSilent(
       yield value;
     }
   } finally {
-    // One that failed cannot be cancelled, and need not be.
+    // A body that failed cannot and need not be cancelled.
     await reader.cancel().catch(() => {});
   }
 }
@@ -109,7 +109,7 @@ async function beforeSilence(
   }
 }
 
-/** Undefined of a comment. Errors: `malformed_json` */
+/** Undefined for a comment. Errors: `malformed_json` */
 function eventOf(block: string): RunEvent | undefined {
   const line = block.split("\n").find((text) => text.startsWith("data: "));
   if (line === undefined) return undefined;

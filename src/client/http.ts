@@ -1,4 +1,4 @@
-/** Requests to the API that are safe to repeat, repeated while that may help. */
+/** Sends idempotent requests to the API, with retries. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import { Unanswered } from "./broken-off.ts";
 import { checkApiToken, checkUrl } from "./checked-options.ts";
@@ -14,21 +14,21 @@ import { withTimeout } from "./with-timeout.ts";
 /** The network (`{ fetch }`), or a service binding. */
 export type Fetcher = {
   fetch(url: string, init?: RequestInit): Promise<Response>;
-  /** There may be nobody at the other end; a service binding is always there. */
+  /** Whether the server may be unreachable; a service binding never is. */
   isNetwork?: boolean;
 };
 
 export type ClientOptions = {
-  /** As in `http://127.0.0.1:8787`. */
+  /** For example `http://127.0.0.1:8787`. */
   baseUrl: string;
   fetcher?: Fetcher | undefined;
   /** The API token, or a join token. */
   token?: string | undefined;
-  /** Ends every request, and every wait between two. */
+  /** Aborts requests and pauses. */
   signal?: AbortSignal | undefined;
   /**
-   * How long to repeat a request that keeps failing; one minute unless told, so that a server may restart.
-   * One that never answered is given up after 4 seconds.
+   * How long to retry a failing request; default one minute, so that a server may restart. A server that has never
+   * answered is given up after 4 seconds.
    */
   patienceMs?: number | undefined;
 };
@@ -36,19 +36,19 @@ export type ClientOptions = {
 export type RequestOptions = {
   body?: RequestInit["body"];
   headers?: Record<string, string>;
-  /** Of one attempt, until the answer begins; none when 0. */
+  /** Limit of one attempt, until the response begins; 0 for none. */
   timeoutMs?: number;
-  /** Sent once, whatever comes of it: a body that is a stream cannot be sent again. */
+  /** Do not retry: the body is a stream, which cannot be sent again. */
   isOnce?: boolean;
 };
 
 const PATIENCE_MS = 60_000;
-/** For a server that has not answered yet. */
+/** Patience for a server that has never answered. */
 const REACH_MS = 4_000;
-/** Longer than the longest wait of the API. */
+/** Longer than the API's longest long poll. */
 const TIMEOUT_MS = 30_000;
 
-/** Why an attempt did not succeed, and whether another may. */
+/** Why an attempt failed, and whether a retry may succeed. */
 class Failure {
   readonly error: unknown;
   readonly isRetryable: boolean;
@@ -64,7 +64,7 @@ export class Http {
   readonly patienceMs: number;
   #reached: Promise<void> | undefined;
 
-  /** Errors: `invalid_option` for a URL or a token that no request can bear */
+  /** Errors: `invalid_option` for an invalid URL or token */
   constructor(options: ClientOptions) {
     const baseUrl = checkUrl(options.baseUrl);
     checkApiToken(options.token);
@@ -77,9 +77,8 @@ export class Http {
   }
 
   /**
-   * The answer, if it is a good one. A problem document becomes the `AppError` that the server
-   * threw; what failed for a reason that may pass is tried again, until patience ends.
-   * Errors: `unavailable`, with the URL, where there is no answer
+   * Returns a successful response. A problem document is thrown as the server's `AppError`; temporary failures are
+   * retried until patience ends. Errors: `unavailable`, with the URL, if there is no response
    */
   request(
     method: string,
@@ -92,8 +91,8 @@ export class Http {
   }
 
   /**
-   * What `take` makes of a good answer, all of it read: one that breaks off, or comes damaged, is asked for again.
-   * Errors: as `request`
+   * Reads a successful response with `take`; a response that breaks off or is damaged is requested again. Errors: as
+   * `request`
    */
   async read<T>(
     method: string,
@@ -115,8 +114,8 @@ export class Http {
   }
 
   /**
-   * Ask once whether a server is there at all, before a body goes to one that is not: a restart is worth
-   * a minute's wait, a wrong address is not.
+   * Checks once whether the server is reachable before sending a body: a restart is worth a minute's wait, a wrong
+   * address is not.
    */
   async #reach(): Promise<void> {
     this.#reached ??= this.#probe();
@@ -201,7 +200,7 @@ export class Http {
     return new Failure(error, isRetryable && !isOverloaded(error));
   }
 
-  /** The network, a server that went away, a timeout; or an address that is none. */
+  /** A network error, a server that went away, a timeout, or a wrong address. */
   #unanswered(cause: unknown): Failure {
     const error = new Unanswered(this.#options.baseUrl, cause);
     return new Failure(error, !isLasting(cause));
@@ -219,7 +218,7 @@ export class Http {
         ? { ...headers, Authorization: `Bearer ${token}` }
         : headers,
       ...(body === undefined ? {} : { body }),
-      // The fetch standard asks for it where the body is a stream.
+      // Required by the fetch standard for stream bodies.
       ...(isOnce ? { duplex: "half" } : {}),
     };
     const send = (ends: AbortSignal | undefined): Promise<Response> => {
@@ -232,7 +231,7 @@ export class Http {
   }
 }
 
-/** What a problem document says, as the error it was; else the status and the request. */
+/** The error of a problem document; for other responses, the status and request. */
 async function toError(
   method: string,
   path: string,

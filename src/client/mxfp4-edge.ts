@@ -60,12 +60,12 @@ export type * from "../api/service-version.ts";
 export type { ClientOptions };
 
 export class Mxfp4Edge extends Client {
-  /** The file with its float tensors in MXFP4. Content-Length is known before the first byte. */
+  /** Quantizes a file's float tensors to MXFP4. Content-Length is known before the first byte. */
   quantize(body: TensorBody, options: QuantizeOptions = {}): Promise<Response> {
     return this.#send("/v1/quantize", body, QUANTIZE_OPTIONS, options);
   }
 
-  /** The file with its MXFP4 tensors as floats. */
+  /** Dequantizes a file's MXFP4 tensors to floats. */
   dequantize(
     body: TensorBody,
     options: DequantizeOptions = {},
@@ -73,12 +73,12 @@ export class Mxfp4Edge extends Client {
     return this.#send("/v1/dequantize", body, DEQUANTIZE_OPTIONS, options);
   }
 
-  /** The file with its tensors in blocks in another layout: the same codes and scales. */
+  /** Converts a file's quantized tensors to another layout, with the same codes and scales. */
   repack(body: TensorBody, options: RepackOptions): Promise<Response> {
     return this.#send("/v1/repack", body, REPACK_OPTIONS, options);
   }
 
-  /** What quantizing would do to each tensor, by one scheme or several. */
+  /** Reports the quantization error of each tensor, for one or more schemes. */
   async analyze(
     body: TensorBody,
     options: AnalyzeModelOptions = {},
@@ -92,19 +92,19 @@ export class Mxfp4Edge extends Client {
     return response.json<Analysis>();
   }
 
-  /** The file with its float tensors rotated. */
+  /** Applies the random Hadamard transform to a file's float tensors. */
   hadamard(body: TensorBody, options: HadamardOptions = {}): Promise<Response> {
     return this.#send("/v1/hadamard", body, HADAMARD_OPTIONS, options);
   }
 
-  /** A file of `c` = a · bᵀ, from one of `a` and `b`. */
+  /** Multiplies a file's tensors: `c` = a · bᵀ. */
   gemm(body: TensorBody, options: GemmOptions = {}): Promise<Response> {
     return this.#send("/v1/gemm", body, GEMM_OPTIONS, options);
   }
 
   /**
-   * Store a file for jobs, in place of one that has the name. One of more than 64 MiB that is no stream goes
-   * in parts, three at a time; after a kill, the same call sends those that are missing.
+   * Stores a file for jobs; replaces one with the same name. A file of more than 64 MiB that is not a stream is
+   * uploaded in parts, three at a time; after an interruption, the same call sends the missing ones.
    */
   async putFile(
     name: string,
@@ -123,8 +123,8 @@ export class Mxfp4Edge extends Client {
   }
 
   /**
-   * A stored file, or its bytes from `start` to before `end`. A body that breaks off goes on over further
-   * connections; reading it fails with `file_changed` when the file is another by then.
+   * Downloads a stored file, or its bytes [start, end). A body that breaks off continues over further connections;
+   * reading fails with `file_changed` if the file was replaced meanwhile.
    */
   file(
     name: string,
@@ -140,7 +140,7 @@ export class Mxfp4Edge extends Client {
     return this.http.json("GET", `/v1/files${queryOf(page)}`);
   }
 
-  /** Begin to send a file in parts, or find it under way. `putFile` does all of it. */
+  /** Begins or continues an upload in parts. `putFile` does all of this. */
   beginUpload(
     name: string,
     sizes: { bytes: number; partBytes: number },
@@ -148,12 +148,12 @@ export class Mxfp4Edge extends Client {
     return this.http.json("POST", `${filePath(name)}/uploads`, sizes);
   }
 
-  /** What came of a file that is sent in parts. */
+  /** The state of an upload in parts. */
   upload(name: string, upload: string): Promise<FileUpload> {
     return this.http.json("GET", uploadPath(name, upload));
   }
 
-  /** Send a part, from 1. */
+  /** Uploads a part, numbered from 1. */
   async putPart(
     name: string,
     upload: string,
@@ -163,17 +163,17 @@ export class Mxfp4Edge extends Client {
     return this.#put(`${uploadPath(name, upload)}/${part}`, body);
   }
 
-  /** Put the parts together. */
+  /** Completes an upload. */
   completeUpload(name: string, upload: string): Promise<StoredFile> {
     return this.http.json("POST", `${uploadPath(name, upload)}/complete`);
   }
 
-  /** Take back what came. */
+  /** Aborts an upload, and deletes what was received. */
   async abortUpload(name: string, upload: string): Promise<void> {
     await this.http.request("DELETE", uploadPath(name, upload));
   }
 
-  /** All of a folder as one tar, as `file` gives a file. */
+  /** Downloads a folder as one tar, like `file`. */
   folder(name: string): Promise<Response> {
     return download(this.http, folderPath(name));
   }
@@ -186,20 +186,23 @@ export class Mxfp4Edge extends Client {
     await this.http.request("DELETE", filePath(name));
   }
 
-  /** Begin a conversion of a stored file. It gets its key here, so that a repeat is the same job. */
+  /**
+   * Creates a job that converts a stored file or folder. Its key is chosen here, so that a repeated request creates
+   * only one job.
+   */
   createJob(request: JobRequest): Promise<JobStatus> {
     const clientKey = request.clientKey ?? `job-${crypto.randomUUID()}`;
     return this.http.json("POST", "/v1/jobs", { ...request, clientKey });
   }
 
-  /** A page of the jobs that exist, the newest first; its `next` is the next one's `cursor`. */
+  /** A page of the jobs, newest first; its `next` is the `cursor` of the next page. */
   jobs(page: { limit?: number; cursor?: string } = {}): Promise<JobPage> {
     return this.http.json("GET", `/v1/jobs${queryOf(page)}`);
   }
 
   async job(job: string): Promise<JobStatus> {
     const status = await this.http.json<JobStatus>("GET", jobPath(job));
-    // Edges of earlier releases tell of neither.
+    // Earlier releases do not return these.
     return {
       ...status,
       leftOut: status.leftOut ?? [],
@@ -207,7 +210,7 @@ export class Mxfp4Edge extends Client {
     };
   }
 
-  /** The job once it no longer runs; `onProgress` is told of it on the way. */
+  /** Waits until the job has ended; `onProgress` is called meanwhile. */
   async finishedJob(
     job: string,
     onProgress: (status: JobStatus) => void = () => {},
@@ -221,12 +224,12 @@ export class Mxfp4Edge extends Client {
     }
   }
 
-  /** Cancel a job that runs, and forget it. */
+  /** Deletes a job; cancels it if it is running. */
   async removeJob(job: string): Promise<void> {
     await this.http.request("DELETE", jobPath(job));
   }
 
-  /** What a model among the files writes, a folder or a checkpoint, piece by piece, and at last how it ended. */
+  /** Generates text with a stored model, a folder or a file: pieces, and finally how the text ended. */
   generate(model: string, request: GenerateRequest): AsyncGenerator<TextEvent> {
     return readTextEvents(this.http, "/v1/generate", { ...request, model });
   }
@@ -235,12 +238,12 @@ export class Mxfp4Edge extends Client {
     return this.http.json("GET", "/healthz");
   }
 
-  /** What answers, and who is let in. */
+  /** Versions, fingerprint and access mode. */
   version(): Promise<ServiceVersion> {
     return this.http.json("GET", "/version");
   }
 
-  /** The service's figures, in the text format of Prometheus. */
+  /** The service's metrics, in Prometheus text format. */
   serviceMetrics(): Promise<string> {
     return this.http.read("GET", "/metrics", {}, (answer) => answer.text());
   }
@@ -271,7 +274,7 @@ export class Mxfp4Edge extends Client {
   }
 }
 
-/** What `send` gives; a failure gives the body's stream back. */
+/** Returns the result of `send`; on failure, releases the body's stream. */
 async function releasing(
   body: TensorBody,
   send: () => Promise<Response>,

@@ -1,20 +1,20 @@
-/** A file too large for one request, sent in parts: several at once, and after a kill those that are missing. */
+/** Uploads a large file in parts, several at a time; after an interruption, only the missing ones. */
 import { sha256 } from "../api/digest.ts";
 import { AppError } from "../api/errors.ts";
 import type { FileUpload, StoredFile, TensorBody } from "../api/tensors.ts";
 import type { Http } from "./http.ts";
 
 const MIB = 1024 * 1024;
-/** Up to this size a file is sent whole: well within what the platform takes in a request. */
+/** Up to this size a file is sent in one request, well within the platform's limit. */
 export const WHOLE_BYTES = 64 * MIB;
-/** Of each part but the last. */
+/** Size of every part except the last. */
 const PART_BYTES = 32 * MIB;
-/** Parts under way at once. */
+/** Parts uploaded concurrently. */
 const PARALLEL = 3;
-/** Of parts that are sent, and then missing all the same. */
+/** Attempts, if parts are missing again after they were sent. */
 const MAX_ROUNDS = 3;
 
-/** What is too large for one request, and can be sent in any order and again; a stream cannot. */
+/** The body, if it is too large for one request and can be sent in parts; a stream cannot. */
 export function manyPartsOf(body: TensorBody): Blob | undefined {
   if (body instanceof Blob) return body.size > WHOLE_BYTES ? body : undefined;
   const isLarge = body instanceof Uint8Array && body.length > WHOLE_BYTES;
@@ -29,7 +29,7 @@ export class PartsUpload {
   readonly #partBytes: number;
   #sentBytes = 0;
 
-  /** Of `file` to `path`; `onProgress` is told how many of its bytes are there. */
+  /** Uploads `file` to `path`; `onProgress` gets the number of bytes sent. */
   constructor(
     http: Http,
     path: string,
@@ -85,7 +85,10 @@ export class PartsUpload {
     await Promise.all(senders);
   }
 
-  /** Unless it is there with this digest: a file of the same name and sizes may have had other bytes. */
+  /**
+   * Skips a part that is present with this digest; an earlier file with the same name and sizes may have had other
+   * bytes.
+   */
   async #sendPart(
     path: string,
     part: number,
@@ -102,7 +105,7 @@ export class PartsUpload {
         headers: { "Content-Type": "application/octet-stream" },
         timeoutMs: 0,
       });
-      // Cancelled, it would end the connection, and the next part would make another.
+      // Cancelling the body would close the connection, and the next part would need another.
       await response.arrayBuffer();
     }
     this.#sentBytes += bytes.size;

@@ -1,4 +1,4 @@
-/** Where things of the API are. */
+/** URL paths of the API. */
 import { checkFileName } from "../api/text-rules.ts";
 
 export function filePath(name: string): string {
@@ -9,7 +9,7 @@ export function folderPath(name: string): string {
   return `/v1/folders/${encodedName(name)}`;
 }
 
-/** Errors: `invalid_name`; in a URL, some names that no edge takes would be another place */
+/** Errors: `invalid_name`, since some invalid names would be other paths in a URL */
 function encodedName(name: string): string {
   checkFileName(name);
   return encodeURIComponent(name);
@@ -31,7 +31,7 @@ export function runPath(run: string): string {
   return `/v1/runs/${encodeURIComponent(run)}`;
 }
 
-/** What is told of some values, as a query; empty without any. */
+/** The defined values as a query string; empty if there are none. */
 export function queryOf(values: object): string {
   const told = Object.entries(values).filter(
     ([, value]) => value !== undefined,

@@ -1,4 +1,4 @@
-/** A download that goes on where its connection broke, in the version that it began with. */
+/** Downloads that continue after a broken connection, in the same version. */
 import { AppError } from "../api/errors.ts";
 import { BrokenOff } from "./broken-off.ts";
 import type { Http } from "./http.ts";
@@ -7,9 +7,9 @@ import { pause, pauseMs } from "./retry.ts";
 const PARTIAL = 206;
 
 /**
- * The answer to a GET of `path`, `range` of it or all. A body that breaks off is followed by a request
- * for the rest under If-Range. Reading it fails with `file_changed` when there is another version by then,
- * and with `BrokenOff` when connections bring nothing for as long as the client has patience.
+ * The response to a GET of `path`, or of a `range`. A body that breaks off is continued by a request for the rest
+ * with If-Range. Reading fails with `file_changed` if the version has changed, and with `BrokenOff` if connections
+ * bring nothing until the client's patience ends.
  */
 export async function download(
   http: Http,
@@ -45,7 +45,7 @@ export async function download(
 
 type Reader = ReadableStreamDefaultReader<Uint8Array>;
 
-/** `bytes` bytes of `reader`, and of what `next` opens behind those that were taken. */
+/** A stream of `bytes` from `reader`, continued by readers that `next` opens after the bytes already received. */
 function resumed(
   http: Http,
   bytes: number,
@@ -99,7 +99,7 @@ function readerOf(body: ReadableStream<Uint8Array> | null): Reader {
   return (body ?? new Blob([]).stream()).getReader();
 }
 
-/** Of the bytes in an answer, in the whole. */
+/** Position of the response's first byte in the whole. */
 function startOf(response: Response): number {
   const [, start = "0"] =
     /^bytes (\d+)-/.exec(response.headers.get("Content-Range") ?? "") ?? [];

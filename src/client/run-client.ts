@@ -1,4 +1,4 @@
-/** One run over HTTP: what a trainer needs of it, and what its owner does with it. */
+/** Client for one run: the requests of trainers and of its owner. */
 import { decodeFrame, type Frame } from "../api/frame.ts";
 import { FRAME_BASE, frameOnto } from "../api/frame-delta.ts";
 import type { PinnedDataset } from "../api/dataset.ts";
@@ -53,7 +53,7 @@ export class RunClient {
     );
   }
 
-  /** What the trainer holds is open again. */
+  /** Releases the trainer's leases. */
   async leave({
     trainer,
     bootId,
@@ -62,7 +62,7 @@ export class RunClient {
     await this.#http.request("DELETE", `${this.#path}/leases${query}`);
   }
 
-  /** A shard's parameters of a step. Errors: `step_gone`, once the shard is past it */
+  /** A shard's parameters at a step. Errors: `step_gone` if the shard is past it */
   async pull(
     shard: number,
     step: number,
@@ -87,7 +87,7 @@ export class RunClient {
     try {
       return { ...(await frameOnto(base!, answer.delta)), travelled };
     } catch {
-      // One that came damaged is asked for again, whole: the base is gone.
+      // After a damaged difference, the whole frame is requested, since the base was overwritten.
       return this.pull(shard, step, { rewinds, waitMs });
     }
   }
@@ -102,11 +102,11 @@ export class RunClient {
       `${this.#path}/shards/${shard}/gradients/${step}/${index}`,
       { body: frame, headers: { ...BINARY, "Lease-Key": key } },
     );
-    // Cancelled, it would end the connection, and the next push would make another.
+    // Cancelling the body would close the connection, and the next push would need another.
     await response.arrayBuffer();
   }
 
-  /** Errors: `dataset_differs`, when the corpus is no longer the one that the run pins */
+  /** Errors: `dataset_differs` if the dataset is no longer the one that the run pins */
   async tokens(
     dataset: PinnedDataset,
     start: number,
@@ -124,7 +124,7 @@ export class RunClient {
     return new TextDecoder().decode(await this.#read(dataset, "tokenizer"));
   }
 
-  /** What belongs to the very dataset that is pinned. */
+  /** Reads from the dataset, checking that it is the pinned one. */
   async #read(
     { name, digest }: PinnedDataset,
     path: string,
@@ -151,12 +151,12 @@ export class RunClient {
     return this.#http.json("PATCH", this.#path, { state });
   }
 
-  /** What trainers must compute like; null for what the next one brings. */
+  /** Sets the fingerprint that trainers must have; null to take that of the next trainer. */
   setFingerprint(fingerprint: string | null): Promise<RunStatus> {
     return this.#http.json("PATCH", this.#path, { fingerprint });
   }
 
-  /** The steps of which all of the state is there, in order; the last is the present one. */
+  /** The steps whose full state is kept, in order; the last is the present one. */
   async states(): Promise<number[]> {
     const { steps } = await this.#http.json<{ steps: number[] }>(
       "GET",
@@ -165,12 +165,12 @@ export class RunClient {
     return steps;
   }
 
-  /** Go back to the last step up to `step` of which the state is kept. */
+  /** Rewinds to the last step up to `step` whose state is kept. */
   rewind(step: number): Promise<RunStatus> {
     return this.#http.json("POST", `${this.#path}/rewind`, { step });
   }
 
-  /** Start trainers that the server hosts; returns their names. */
+  /** Starts edge trainers; returns their names. */
   async addTrainers(count: number): Promise<string[]> {
     const { trainers } = await this.#http.json<{ trainers: string[] }>(
       "POST",
@@ -180,7 +180,7 @@ export class RunClient {
     return trainers;
   }
 
-  /** A token with which trainers elsewhere join this run, and only this one. */
+  /** Issues a token with which others can train in this run only. */
   joinToken(
     options: { expiresInMs?: number } = {},
   ): Promise<{ token: string; id: string; expiresMs: number }> {
@@ -190,7 +190,7 @@ export class RunClient {
     });
   }
 
-  /** Those that were issued, and who is under quarantine. */
+  /** The issued tokens, and quarantined authors. */
   async joinTokens(): Promise<JoinToken[]> {
     const { tokens } = await this.#http.json<{ tokens: JoinToken[] }>(
       "GET",
@@ -223,21 +223,21 @@ export class RunClient {
     return this.#http.request("GET", `${this.#path}/metrics?format=${format}`);
   }
 
-  /** What was told of a step, and by whom. Errors: `future_step` */
+  /** The results of a step, with their authors. Errors: `future_step` */
   step(step: number): Promise<StepRecord> {
     return this.#http.json("GET", `${this.#path}/steps/${step}`);
   }
 
-  /** Every event after `lastEventId`, as it comes, until the run has ended. Reconnects by itself. */
+  /** All events after `lastEventId`, live, until the run has ended. Reconnects by itself. */
   events(lastEventId = 0): AsyncGenerator<RunEvent> {
     return readEvents(this.#http, `${this.#path}/events`, lastEventId);
   }
 
   /**
-   * The parameters, to be read as a stream or as a whole: safetensors unless told; `hf`, a tar of the directory that
-   * transformers loads; `gguf` or `gguf-mxfp4`, which llama.cpp loads. With state `full`, which is safetensors alone, all
-   * that a run is resumed from. Of one of `states`, where it is told, and else of the present step; with chain `authors`, who
-   * told what stands in its metadata too. A body that breaks off says why, as where the run was rewound meanwhile.
+   * Downloads a checkpoint. Format: safetensors by default; `hf`, a tar of a directory for transformers; `gguf` or
+   * `gguf-mxfp4` for llama.cpp. State `full` (safetensors only) includes everything needed to resume. `step` is one
+   * of `states`, by default the present one. Chain `authors` adds the digest that covers authors. If the body breaks
+   * off, the error tells why, for example that the run was rewound.
    */
   async checkpoint(
     options: {
@@ -253,12 +253,12 @@ export class RunClient {
     return withReason(this.#http, path, answer);
   }
 
-  /** What its parameters of the moment write, piece by piece, and at last how it ended. */
+  /** Generates text with the run's current parameters: pieces, and finally how the text ended. */
   generate(request: GenerateRequest): AsyncGenerator<TextEvent> {
     return readTextEvents(this.#http, `${this.#path}/generate`, request);
   }
 
-  /** Remove a run that has ended. */
+  /** Deletes a run that has ended. */
   async remove(): Promise<void> {
     await this.#http.request("DELETE", this.#path);
   }

@@ -1,11 +1,11 @@
-/** A text as an edge writes it, from its stream of events. */
+/** Reads generated text from an edge's event stream. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { GenerateRequest, TextEvent } from "../api/generation.ts";
 import { BrokenOff } from "./broken-off.ts";
 import { blocksOf } from "./events.ts";
 import type { Http } from "./http.ts";
 
-/** Pieces, and at last how it ended. Errors: those of the edge; `BrokenOff` */
+/** Pieces of text, and finally how it ended. Errors: those of the edge; `BrokenOff` */
 export async function* readTextEvents(
   http: Http,
   path: string,
@@ -17,7 +17,7 @@ export async function* readTextEvents(
       "Content-Type": "application/json",
       Accept: "text/event-stream",
     },
-    // A large model is read first.
+    // A large model has to be loaded first.
     timeoutMs: 0,
   });
   for await (const block of blocksOf(response.body!)) {

@@ -1,4 +1,4 @@
-/** A body that says why it broke off, where its edge knows: the connection itself bears no reason. */
+/** Bodies whose error tells why they broke off, if the edge knows; the connection itself gives no reason. */
 import { AppError, PROBLEMS } from "../api/errors.ts";
 import { answerPieces } from "./broken-off.ts";
 import type { Http } from "./http.ts";
@@ -6,8 +6,8 @@ import type { Http } from "./http.ts";
 const SERVER_ERROR = 500;
 
 /**
- * `answer` to a GET of `path`. If its body breaks off, what it was of is asked for once more, by its Content-Location:
- * reading fails with the refusal that comes, as `step_gone` where the run was rewound, or with `BrokenOff` where none does.
+ * Wraps `answer`, the response to a GET of `path`. If its body breaks off, its Content-Location is requested once:
+ * reading fails with the error of that request, such as `step_gone` after a rewind, or else with `BrokenOff`.
  */
 export function withReason(
   http: Http,
@@ -29,7 +29,7 @@ export function withReason(
   return new Response(body, { status, statusText, headers });
 }
 
-/** Why there is no such answer any longer; undefined where there is one, or nobody to ask. */
+/** Why the content is no longer available; undefined if it is, or if nobody answers. */
 async function refusal(
   http: Http,
   path: string,

@@ -1,6 +1,6 @@
 /**
- * Ends `send` after `timeoutMs`, or when the signal comes. Its timer goes as soon as the answer
- * begins; `AbortSignal.timeout` would leave one behind for each request.
+ * Aborts `send` after `timeoutMs`, or with `signal`. The timer is cleared when the response begins;
+ * `AbortSignal.timeout` would leave one behind per request.
  */
 export async function withTimeout<T>(
   timeoutMs: number,

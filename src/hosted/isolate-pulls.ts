@@ -1,6 +1,6 @@
 /**
- * The parameters that an edge's trainers compute with. Those of one isolate share its memory: a shard's frame of a step
- * is pulled by whichever of them asks first, and lies there once, until the last of them lets go of it.
+ * Shares parameters among the trainers of an isolate: each frame is pulled once, by the first that needs it, and kept
+ * until the last one releases it.
  */
 import type { RunStatus } from "../api/run-status.ts";
 import { free } from "../memory/free.ts";
@@ -8,25 +8,25 @@ import { NOTHING_TRAVELLED } from "../training/link-pace.ts";
 import type { ParameterFrame } from "../training/pulled-parameters.ts";
 import type { TrainingService } from "../training/service.ts";
 
-/** Objects may not await one another's promises: they look again after so long. */
+/** Objects must not await each other's promises, so they poll at this interval. */
 const LOOK_MS = 2;
-/** Who pulls may be gone in the middle of it. */
+/** After this time the puller is assumed to be gone. */
 const PATIENCE_MS = 5_000;
 
 type Shared = {
   step: number;
   rewinds: number;
   sinceMs: number;
-  /** undefined while it is on its way. */
+  /** undefined while it is being pulled. */
   frame: ParameterFrame | undefined;
   users: number;
 };
 
 export class IsolatePulls {
-  /** By run and shard: what was asked for last. */
+  /** The latest frame by run and shard. */
   readonly #latest = new Map<string, Shared>();
 
-  /** The service of one trainer, with what it pulls shared. */
+  /** A trainer's service, with shared pulls. */
   sharedBy(service: TrainingService): TrainingService {
     let run: string | undefined;
     return {
@@ -64,7 +64,7 @@ export class IsolatePulls {
       await new Promise((resolve) => setTimeout(resolve, LOOK_MS));
     }
     const latest = this.#latest.get(key);
-    // A lease that is old keeps nothing from the others.
+    // An outdated lease does not replace the others' frame.
     if (latest?.rewinds === rewinds && step < latest.step) return pull();
     const own: Shared = {
       step,
@@ -112,10 +112,10 @@ export class IsolatePulls {
   }
 }
 
-/** A run, not another that is created later under its id. */
+/** Identifies a run, as opposed to a later one with the same id. */
 function creationOf({ run, createdMs }: RunStatus): string {
   return `${run} ${createdMs}`;
 }
 
-/** Of all trainers in this isolate. */
+/** Shared by all trainers of this isolate. */
 export const isolatePulls = new IsolatePulls();

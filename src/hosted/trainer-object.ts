@@ -1,7 +1,6 @@
 /**
- * A trainer that the edge hosts. Alarms drive it, so a run goes on with whoever started it gone: each
- * alarm computes leases for a while and sets the next. It reaches the run as every trainer does,
- * through the HTTP contract; only the way there is a service binding.
+ * A trainer hosted by the edge. Driven by alarms, so a run continues without whoever started it: each alarm computes
+ * leases for a while and sets the next. It uses the same HTTP API as every trainer, through a service binding.
  */
 import { DurableObject } from "cloudflare:workers";
 import { AppError } from "../api/errors.ts";
@@ -14,28 +13,28 @@ import { RunTrainer, type TrainingOutcome } from "../training/trainer.ts";
 import { isolatePulls } from "./isolate-pulls.ts";
 import { accountOf } from "./trainer-account.ts";
 
-/** Of one alarm: its requests stay below what one invocation may make, and stopping is soon. */
+/** Time per alarm: its requests stay below the limit of an invocation, and stopping is quick. */
 const BUDGET_MS = 5_000;
-/** After so long the runtime's loop gets to its sockets: work that always has a next step would keep it from them. */
+/** After this time the event loop gets a turn, so that continuous work does not block its sockets. */
 const TURN_MS = 250;
-/** Where trainers from outside reach the run by the same loop, each of their requests waits for a few turns. */
+/** The same if outside trainers use the same event loop, since each of their requests waits for a few turns. */
 const SHARED_TURN_MS = 25;
-/** Of what is stored; 1 is what has none. */
+/** Version of the stored assignment; 1 if it has none. */
 const VERSION = 2;
 type Assignment = { version?: number; run: string; trainer: string };
 
 type TrainerBindings = { API?: Fetcher; API_TOKEN?: string };
 
 export class Trainer extends DurableObject<TrainerBindings> {
-  /** This instance's; another one, after an eviction or a crash, has another. */
+  /** New for each instance, such as after an eviction or a crash. */
   readonly #bootId = crypto.randomUUID();
   readonly #key = this.ctx.id.toString();
   #trainer: RunTrainer | undefined;
   #stopping = new AbortController();
-  /** In a row. */
+  /** Consecutive failures. */
   #failures = 0;
 
-  /** Begin to train. Repeating it changes nothing. */
+  /** Begins to train. Idempotent. */
   async start(run: string, trainer: string): Promise<void> {
     const assignment: Assignment = { version: VERSION, run, trainer };
     if (this.#stopping.signal.aborted) this.#stopping = new AbortController();
@@ -43,14 +42,14 @@ export class Trainer extends DurableObject<TrainerBindings> {
     await this.ctx.storage.setAlarm(Date.now() + 1);
   }
 
-  /** Stop at once; others get what it holds. */
+  /** Stops at once; its leases are free for others. */
   async stop(): Promise<void> {
     const assignment = await this.ctx.storage.get<Assignment>("assignment");
     this.#stopping.abort();
     await this.#leave();
     if (!assignment) return;
     const { run, trainer } = assignment;
-    // What is not told is found out: the lease lapses.
+    // If this fails, the leases lapse by themselves.
     await this.#client()
       .run(run)
       .leave({ trainer, bootId: this.#bootId })
@@ -71,7 +70,7 @@ export class Trainer extends DurableObject<TrainerBindings> {
       await this.#leave();
       return;
     }
-    // An alarm that is set for now, from within an alarm, may never come: set it for later.
+    // Inside an alarm handler, setting an alarm for the present moment may have no effect.
     const waitMs = outcome === "failed" ? trainerPauseMs(this.#failures++) : 1;
     await this.ctx.storage.setAlarm(Date.now() + waitMs);
   }
