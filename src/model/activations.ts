@@ -1,4 +1,4 @@
-/** Room for what a forward pass leaves for the backward pass. */
+/** Allocates the activations that a forward pass keeps for the backward pass. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type {
@@ -13,16 +13,16 @@ import type { KeptActivations } from "./model.ts";
 
 export type Activations<P extends Parts> = {
   blocks: BlockActivations<P>[];
-  /** What the last norm keeps. */
+  /** Saved by the final norm. */
   final: P["moments"];
   /** [N, C], the head's input */
   hidden: Pointer;
 };
 
 /**
- * Room for one forward pass, in the caller's scope. What is not kept is taken in turns: by what lies between the
- * products when they are kept, by the whole insides of the blocks when only their inputs are, and by the
- * residual stream too, in place, when nothing is.
+ * Allocates for one forward pass, in the caller's arena scope. What is not kept shares one buffer: elementwise
+ * results, if the products' operands are kept; everything inside blocks, if only their inputs are; and the residual
+ * stream too, in place, if nothing is.
  */
 export function allocActivations<P extends Parts>(
   layers: Layers<P>,

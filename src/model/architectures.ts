@@ -1,4 +1,4 @@
-/** Which model a shape or a config.json describes. The one place that names the architectures. */
+/** Maps a shape or a config.json to its architecture. The only place that names the architectures. */
 import { AppError } from "../api/errors.ts";
 import { shown } from "../api/option-kinds.ts";
 import {
@@ -25,19 +25,19 @@ export function architectureOf({ arch }: ModelShape): Architecture {
   return BY_NAME[arch ?? DEFAULT_ARCHITECTURE] as unknown as Architecture;
 }
 
-/** Errors: `invalid_config`, what is told is no such model's */
+/** Errors: `invalid_config` for sizes that the architecture does not have */
 export function completeShape(asked: ModelRequest & ModelSizes): ModelShape {
   return BY_NAME[asked.arch ?? DEFAULT_ARCHITECTURE].complete(asked);
 }
 
-/** Errors: `invalid_config`, no such model can be */
+/** Errors: `invalid_config` for an impossible shape */
 export function modelOf(shape: ModelShape): Model {
   return architectureOf(shape).model(shape);
 }
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** By the `model_type` of a config.json of transformers: what it is, and what writes text with it. */
+/** Architecture and decoder by the `model_type` of transformers' config.json. */
 const BY_TYPE: Readonly<
   Record<
     string,

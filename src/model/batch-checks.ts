@@ -1,10 +1,10 @@
-/** What a batch must be for a model's kernels, which read a table at each of its tokens. */
+/** Checks of a batch: the kernels use its tokens as table indices. */
 import { AppError } from "../api/errors.ts";
 import type { ModelShape } from "../api/run-config.ts";
 import type { BatchShape } from "./layers.ts";
 import { type Batch, IGNORED_TARGET } from "./model.ts";
 
-/** B, T and N of `tokens`, which are checked. */
+/** B, T and N of `tokens`, after checking them. */
 export function batchShape(
   shape: ModelShape,
   tokens: Int32Array,

@@ -1,4 +1,4 @@
-/** A linear layer of a block, on the tensors that it has in the flat vector. */
+/** A linear layer of a block, with its tensors in the flat vector. */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import { type ParameterSource, withGradients } from "./flat-vector.ts";
@@ -6,9 +6,9 @@ import { type Linear, linearBackward, linearForward } from "./linear.ts";
 import type { BackwardPass, Pass } from "./model.ts";
 import { featuresOf, type ParameterTensor } from "./parameters.ts";
 
-/** Its weight, its bias where it has one, and its place in the model. */
+/** Its weight, optional bias, and place in the model. */
 export type BlockLinear = Pick<Linear, "layer" | "index"> & {
-  /** For people. */
+  /** For display. */
   name: string;
   weight: ParameterTensor;
   bias?: ParameterTensor | undefined;
@@ -35,7 +35,7 @@ export function forwardLinear(
   });
 }
 
-/** `dInput` may be `input`, which nobody reads any more afterwards. */
+/** `dInput` may be `input`, which is not read afterwards. */
 export function backwardLinear(
   dInput: Pointer,
   dOutput: Pointer,

@@ -1,10 +1,10 @@
 /**
- * One transformer block, its norms before its layers:
+ * One pre-norm transformer block:
  *
  *   middle = input + attentionOut(attention(qkv(norm1(input))))
  *   output = middle + down(gate(up(norm2(middle))))
  *
- * What the norms, the attention and the gate are is an architecture's.
+ * Norms, attention and gate depend on the architecture.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
@@ -36,7 +36,7 @@ export function blockForward<P extends Parts>(
   add(a.output, a.output, a.middle, N * block.shape.width);
 }
 
-/** Everything between the block's input and its last linear layer: what its backward pass reads. */
+/** Computes everything up to the input of the block's last linear layer: what the backward pass reads. */
 export function blockInside<P extends Parts>(
   layers: Layers<P>,
   a: BlockActivations<P>,
@@ -60,7 +60,7 @@ export function blockInside<P extends Parts>(
   gate.forward(a, block);
 }
 
-/** What lies between the block's products, of those. */
+/** Computes only the elementwise part of it, between the products. */
 export function blockBetween<P extends Parts>(
   { norm, gate }: Layers<P>,
   a: BlockActivations<P>,
@@ -74,8 +74,8 @@ export function blockBetween<P extends Parts>(
 }
 
 /**
- * `dResidual` f32 [N, C]: the gradient of the block's output becomes that of its input. The gradient of what a
- * linear layer read takes its place, so the block's activations are gone afterwards.
+ * `dResidual` f32 [N, C] is the gradient of the block's output, and becomes that of its input. Gradients overwrite
+ * the inputs of the linear layers, so the block's activations are destroyed.
  */
 export function blockBackward<P extends Parts>(
   layers: Layers<P>,

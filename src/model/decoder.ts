@@ -1,12 +1,12 @@
-/** What writing text knows of a model, whatever its architecture: its weights by name, and one pass over new tokens. */
+/** The interface of text generation to a model: its weights by name, and a forward pass over new tokens. */
 import { AppError } from "../api/errors.ts";
 import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
 
 /**
- * A tensor as files have it. A matrix [out, in] lies by `rows`, one [in, out] by `columns`; both are multiplied, and may
- * be packed. `values` stay f32.
+ * A tensor as stored in files. A matrix is `rows` if [out, in] and `columns` if [in, out]; both may be quantized.
+ * `values` stay f32.
  */
 export type WeightTensor = {
   name: string;
@@ -14,13 +14,13 @@ export type WeightTensor = {
   kind: "rows" | "columns" | "values";
 };
 
-/** The tensors of a model that are in memory, wherever and in whatever format. */
+/** A model's loaded tensors, in any format. */
 export interface DecoderWeights {
   /** out[t] = the matrix · x[t]. out f32 [tokens, rows]; x f32 [tokens, columns]. */
   multiply(out: Pointer, name: string, x: Pointer, tokens: number): void;
   /** out = a row of a matrix [rows, columns]. out f32 [columns]. */
   row(out: Pointer, name: string, row: number): void;
-  /** f32 of `values`, all or `length` from `start` on, in the caller's scope. */
+  /** f32 of a `values` tensor, all or `length` from `start` on, in the caller's arena scope. */
   values(name: string, start?: number, length?: number): Pointer;
 }
 
@@ -28,18 +28,18 @@ export interface Decoder {
   readonly context: number;
   readonly vocabulary: number;
   readonly layers: number;
-  /** Of one layer's keys, and of its values, for each position. */
+  /** Width of a layer's keys, and of its values, per position. */
   readonly cacheWidth: number;
   readonly tensors: readonly WeightTensor[];
-  /** With which names may begin in a file, or not. */
+  /** Prefix that names in a file may have or lack. */
   readonly prefix: string;
-  /** What a file may hold besides. */
+  /** Names that are ignored in a file. */
   readonly notRead: RegExp;
   readonly tiedHead: TiedHead | undefined;
 
   /**
-   * Takes `tokens` in, whose keys and values go behind those that `cache` has. Gives the logits after the last one,
-   * f32 [vocabulary], copied out. Token by token or all at once: the same bytes.
+   * Processes `tokens`, and appends their keys and values to `cache`. Returns the logits after the last one, f32
+   * [vocabulary], copied. Token by token or all at once: the same bytes.
    */
   forward(
     weights: DecoderWeights,
@@ -48,7 +48,7 @@ export interface Decoder {
   ): Float32Array<ArrayBuffer>;
 }
 
-/** Errors: `invalid_number`, there is no row for it */
+/** Errors: `invalid_number` for a token outside the vocabulary */
 export function checkToken(token: number, vocabulary: number): void {
   if (Number.isSafeInteger(token) && token >= 0 && token < vocabulary) return;
   throw new AppError(

@@ -1,29 +1,29 @@
 /**
- * How a pass reaches the flat vectors: tensor by tensor, so that neither all parameters nor the whole
- * gradient need to be in memory as f32 at once.
+ * Access to the flat vectors tensor by tensor, so that neither all parameters nor the whole gradient need to be in
+ * memory as f32 at once.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import { kernels } from "../kernels/runtime.ts";
 import type { ParameterTable, ParameterTensor } from "./parameters.ts";
 
 export interface ParameterSource {
-  /** The tensor's values, f32, in the caller's scope; not to be written to. */
+  /** The tensor's values, f32, in the caller's arena scope; read-only. */
   read(tensor: ParameterTensor): Pointer;
 }
 
 export interface GradientSink {
-  /** Room for the tensor's gradient, f32, zeros, in the caller's scope. */
+  /** Allocates the tensor's gradient, f32 zeros, in the caller's arena scope. */
   open(tensor: ParameterTensor): Pointer;
-  /** The gradient in the room that `open` gave is complete. */
+  /** The gradient allocated by `open` is complete. */
   close(tensor: ParameterTensor, gradient: Pointer): void;
 }
 
-/** The vector lies whole at `base`. */
+/** Parameters that are a whole vector at `base`. */
 export function flatParameters(base: Pointer): ParameterSource {
   return { read: ({ offset }) => base + 4 * offset };
 }
 
-/** The gradient comes to lie whole at `base`, f32 [table.length], overwritten; padding becomes 0. */
+/** Collects the gradient as a whole vector at `base`, f32 [table.length], overwritten; padding becomes 0. */
 export function flatGradient(
   base: Pointer,
   table: ParameterTable,
@@ -35,7 +35,7 @@ export function flatGradient(
   };
 }
 
-/** `body` adds to the gradients of these tensors, in their order, which then are complete. */
+/** Calls `body`, which adds to the gradients of these tensors, in order; then they are complete. */
 export function withGradients<T>(
   sink: GradientSink,
   tensors: readonly ParameterTensor[],

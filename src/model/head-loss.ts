@@ -1,10 +1,10 @@
 /**
- * The head and its cross-entropy, over all tokens of a batch.
+ * The output head with cross-entropy, over all tokens of a batch.
  *
- * Logits are as many as tokens times words: more than all else together where words are many. So they are never
- * there as a whole. A tile of rows comes at a time, its loss is taken, it becomes its own gradient in place, and is
- * multiplied into dHidden and dWeight while it lies in the cache. Sums go on where the tile before left them, in
- * order of tokens, so tiles do not change a bit.
+ * The logits [tokens, V] would be larger than everything else together if V is large, so they are never stored as a
+ * whole: a tile of rows is computed, its loss taken, turned into its own gradient in place, and multiplied into
+ * dHidden and dWeight while it is in the cache. Sums continue from tile to tile in order of tokens, so tiles do not
+ * change a bit.
  */
 import type { Pointer } from "../kernels/arena.ts";
 import {
@@ -14,10 +14,10 @@ import {
 import { kernels } from "../kernels/runtime.ts";
 import { type Head, headBackward, headForward } from "./head.ts";
 
-/** A tile has this many rows, or fewer where it would be larger than this. */
+/** Rows of a tile; fewer if the tile would exceed the size below. */
 const TILE_ROWS = 256;
 const TILE_BYTES = 8 * 1024 * 1024;
-/** What packing the weight costs comes again with each tile. */
+/** Packing the weight is repeated for each tile. */
 const LEAST_ROWS = 64;
 
 export type HeadGradients = {
@@ -25,13 +25,13 @@ export type HeadGradients = {
   dHidden: Pointer;
   /** f32 [V, C], added to. */
   dWeight: Pointer;
-  /** Of the loss's sum: 1 ÷ the tokens that count. */
+  /** Factor of the gradient: 1 / the number of counted tokens. */
   scale: number;
 };
 
 /**
- * The sum of cross-entropies in nats, in f64, over tokens whose target is not −1; and its gradients, where they are
- * asked for. hidden f32 [tokens, C]; targets i32 [tokens].
+ * The sum of cross-entropies in nats, in f64, over tokens whose target is not −1; and its gradients, if requested.
+ * hidden f32 [tokens, C]; targets i32 [tokens].
  */
 export function headLoss(
   hidden: Pointer,
@@ -56,7 +56,7 @@ export function headLoss(
     );
     if (gradients === undefined) return;
     const { dHidden, dWeight, scale } = gradients;
-    // From here on `logits` hold their gradient.
+    // From here on `logits` holds its own gradient.
     softmaxCrossEntropyBackward(logits, logits, logSumExp, own, rows, V, scale);
     const [x, dX] = [hidden, dHidden].map((at) => at + 4 * row * head.width);
     headBackward(dX!, dWeight, logits, x!, rows, head);
@@ -64,7 +64,10 @@ export function headLoss(
   return lossSum;
 }
 
-/** Gives the logits of every token, f32 [rows, V], tile by tile, from token `row` on. They stay for the call. */
+/**
+ * Calls `visit` with the logits of all tokens, f32 [rows, V], tile by tile, from token `row` on; valid during the
+ * call.
+ */
 export function forEachTile(
   hidden: Pointer,
   tokens: number,

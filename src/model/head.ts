@@ -1,8 +1,9 @@
 /**
- * The output head, by rows of its vocabulary, as a table of tokens. It never goes below bf16, as in the paper.
+ * The output head, with one weight row per vocabulary entry, like the token embedding. At least bf16, as in the
+ * paper.
  *
- * A vocabulary may be large, so its weight is packed a block of words at a time. All sums are in order of k, across blocks
- * too, so they do not change a bit.
+ * The vocabulary may be large, so the weight is packed a block of rows at a time. Sums are in order of k, also across
+ * blocks, so blocks do not change a bit.
  */
 import { type Recipe, RECIPES } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
@@ -15,7 +16,7 @@ import {
 } from "../kernels/matmul.ts";
 import { kernels } from "../kernels/runtime.ts";
 
-/** Words packed at a time: panels that lie in the second-level cache. */
+/** Vocabulary rows packed at a time: panels that fit the second-level cache. */
 const BLOCK = 512;
 
 export type Head = {
@@ -77,7 +78,7 @@ export function headBackward(
   });
 }
 
-/** What `body` allocates, it has for itself. */
+/** Calls `body` for each block of the vocabulary, in its own arena scope. */
 function forEachBlock(
   vocabulary: number,
   body: (first: number, count: number) => void,

@@ -1,18 +1,18 @@
-/** Keys and values of the tokens that a decoder has seen, in a region of their own that outlives the passes. */
+/** The keys and values of processed tokens, in a region that outlives the passes. */
 import type { Pointer, Region } from "../kernels/arena.ts";
 import type { LayerCache } from "../kernels/decode.ts";
 import { kernels } from "../kernels/runtime.ts";
 
-/** What of a decoder a cache is made for. */
+/** The sizes of a decoder that determine its cache. */
 type CacheShape = {
   layers: number;
-  /** Of one layer's keys, and of its values, for each position. */
+  /** Width of a layer's keys, and of its values, per position. */
   cacheWidth: number;
 };
 
 export class KeyValueCache {
   readonly positions: number;
-  /** Positions that are taken. */
+  /** Number of positions used. */
   length = 0;
   readonly #region: Region;
   readonly #width: number;
@@ -23,14 +23,14 @@ export class KeyValueCache {
     this.#region = kernels().arena.own(cacheBytes(decoder, positions));
   }
 
-  /** All of a layer, f32 [positions, width] each. */
+  /** A layer's keys and values, f32 [positions, width] each. */
   layer(index: number): LayerCache {
     const bytes = 4 * this.positions * this.#width;
     const keys = this.#region.pointer + 2 * index * bytes;
     return { keys, values: keys + bytes };
   }
 
-  /** Keys and values of new tokens, f32 [tokens, width], rows `stride` apart, behind the last. */
+  /** Appends keys and values of new tokens, f32 [tokens, width], rows `stride` apart. */
   append(
     layer: number,
     keys: Pointer,
@@ -58,7 +58,7 @@ export class KeyValueCache {
   }
 }
 
-/** Bytes of a cache of so many positions. */
+/** Bytes of a cache with this many positions. */
 export function cacheBytes(
   { layers, cacheWidth }: CacheShape,
   positions: number,

@@ -1,20 +1,20 @@
-/** In what architectures differ: their tensors, and the parts of a block that are not the same in all. */
+/** What architectures define: their tensors, and the parts of a block that differ. */
 import type { ModelShape } from "../api/run-config.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { BlockLinear } from "./block-linear.ts";
 import type { BackwardPass, Pass } from "./model.ts";
 import type { ParameterTable, ParameterTensor } from "./parameters.ts";
 
-/** Of a block's tensors what all have; others are an architecture's own. */
+/** The tensors that all blocks have; others depend on the architecture. */
 type BlockNorms = { norm1: unknown; norm2: unknown };
 
-/** The types that are an architecture's own. */
+/** The architecture's own types. */
 export type Parts = {
   shape: ModelShape;
   block: BlockNorms;
-  /** What a norm keeps of its rows. */
+  /** Saved by a norm for its backward pass. */
   moments: unknown;
-  /** What a block keeps besides what all do. */
+  /** Further activations saved by a block. */
   kept: object;
 };
 type NormTensors<Block extends BlockNorms> = Block["norm1" | "norm2"];
@@ -22,9 +22,9 @@ type NormTensors<Block extends BlockNorms> = Block["norm1" | "norm2"];
 export type ModelTensors<Block extends BlockNorms> = {
   table: ParameterTable;
   tokenEmbedding: ParameterTensor; // [V, C]
-  /** Where positions have one. */
+  /** Only with learned positions. */
   positionEmbedding?: ParameterTensor; // [T, C]
-  /** The table of tokens where it is tied to it. */
+  /** Equal to `tokenEmbedding` if tied. */
   head: ParameterTensor; // [V, C]
   blocks: Block[];
   finalNorm: NormTensors<Block>;
@@ -33,7 +33,7 @@ export type ModelTensors<Block extends BlockNorms> = {
 /** Sizes of one batch: N = B · T tokens. */
 export type BatchShape = { B: number; T: number; N: number };
 
-/** Of which model, on how many tokens. */
+/** A model shape and a batch shape. */
 export type Sizes<P extends Parts> = { shape: P["shape"]; batch: BatchShape };
 /** One of its blocks. */
 export type Block<P extends Parts> = Sizes<P> & {
@@ -41,16 +41,16 @@ export type Block<P extends Parts> = Sizes<P> & {
   tensors: P["block"];
 };
 
-/** Features of what lies in a block, by row. */
+/** Features per row of a block's activations. */
 type BlockWidths = {
   qkv: number;
-  /** Of all heads side by side. */
+  /** Width of all heads together. */
   attention: number;
   up: number;
   gated: number;
 };
 
-/** What products take, and elementwise work makes of what is kept. */
+/** Operands of products that elementwise operations can recompute from what is kept. */
 export type BlockBetween = {
   norm1: Pointer; // [N, C]
   norm2: Pointer; // [N, C]
@@ -68,21 +68,21 @@ export type BlockInside<P extends Parts> = P["kept"] &
     up: Pointer; // [N, up]
   };
 
-/** With where the residual stream comes in and goes out, f32 [N, C]; neighbours share them. */
+/** With the residual stream before and after the block, f32 [N, C]; consecutive blocks share them. */
 export type BlockActivations<P extends Parts> = BlockInside<P> & {
   input: Pointer;
   output: Pointer;
 };
 
-/** In the order that is part of what noise means. */
+/** In a fixed order: an index is part of noise keys. */
 export const LINEARS = ["qkv", "attentionOut", "up", "down"] as const;
 export type LinearName = (typeof LINEARS)[number];
 
 export type Layers<P extends Parts> = {
   widths(shape: P["shape"]): BlockWidths;
-  /** Of so many rows. */
+  /** Allocates for `rows` rows. */
   allocMoments(rows: number): P["moments"];
-  /** Once for a batch, then once for each block that is kept. */
+  /** Called once per batch; the result once per kept block. */
   allocKept(sizes: Sizes<P>): () => P["kept"];
 
   linear(
@@ -115,7 +115,7 @@ export type Layers<P extends Parts> = {
   attention: {
     /** `attention` of `qkv`. */
     forward(a: BlockActivations<P>, block: Block<P>, pass: Pass): void;
-    /** Of the gradient that lies in `attention` that of `qkv`, in the caller's scope. */
+    /** Computes the gradient of `qkv` from that in `attention`, in the caller's arena scope. */
     backward(
       a: BlockActivations<P>,
       block: Block<P>,
@@ -126,7 +126,7 @@ export type Layers<P extends Parts> = {
   gate: {
     /** `gated` of `up`. */
     forward(a: BlockActivations<P>, block: Block<P>): void;
-    /** Of the gradient that lies in `gated` that of `up`. */
+    /** Computes the gradient of `up` from that in `gated`. */
     backward(a: BlockActivations<P>, block: Block<P>): Pointer;
   };
 };

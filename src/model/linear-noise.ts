@@ -1,4 +1,4 @@
-/** The noise of a linear layer's two backward GEMMs: signs, and stochastic rounding, each by its key. */
+/** Noise keys of a linear layer's two backward GEMMs: for signs and for stochastic rounding. */
 import type { PanelProduct } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import { drawSigns } from "../kernels/hadamard.ts";
@@ -7,18 +7,18 @@ import { noiseKey, PURPOSE, type NoiseKey } from "../kernels/noise.ts";
 import type { OperandNoise } from "../kernels/panel-product.ts";
 import { kernels } from "../kernels/runtime.ts";
 
-/** What a backward pass's noise depends on, besides the place in the model. */
+/** The coordinates of a backward pass's noise, besides the place in the model. */
 export type NoiseCoordinates = {
   seed: number;
   step: number;
   microbatch: number;
 };
 
-/** One of the two backward GEMMs, by what names its noise. */
+/** One of the two backward GEMMs, identified for noise keys. */
 export type NoisyGemm = NoiseCoordinates &
   Place & { gemm: typeof D_INPUT | typeof D_WEIGHT };
 
-/** The backward GEMMs and their operands, as they stand in noise keys. */
+/** Numbers of the backward GEMMs and their operands in noise keys. */
 export const D_INPUT = 0;
 export const D_WEIGHT = 1;
 const OPERANDS = { a: 0, b: 1 } as const;
@@ -60,7 +60,7 @@ export function operandKey(
   );
 }
 
-/** S of one GEMM, the same for both operands, and the rounding of each: what the recipe has of them. */
+/** The noise of a GEMM, as far as its recipe uses it: the signs, shared by both operands, and the rounding of each. */
 export function noiseOf(
   noisy: NoisyGemm,
   product: PanelProduct,

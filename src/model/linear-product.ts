@@ -1,4 +1,4 @@
-/** One product of a linear layer as its recipe has it: of f32 operands, or of panels that are packed for it. */
+/** One product of a linear layer according to its recipe: of f32 operands, or of packed panels. */
 import { AppError } from "../api/errors.ts";
 import { isDense, type PanelProduct, type Product } from "../api/recipe.ts";
 import type { Pointer } from "../kernels/arena.ts";
@@ -15,12 +15,12 @@ import type { PackedWeights } from "./packed-weights.ts";
 
 /** An operand [rows, k]. */
 export type ProductOperand = {
-  /** What it is in the recipe. */
+  /** Its side in the recipe's product. */
   role: Side;
   rows: number;
-  /** Not called where its panel is at hand. */
+  /** Not called if its panel is cached. */
   read: () => Operand;
-  /** Packed once for all microbatches of a step, under this name. */
+  /** The cache in which the panel is kept for all microbatches of a step, and its name there. */
   kept?: { packedWeights: PackedWeights; name: string };
 };
 
@@ -58,7 +58,7 @@ export function multiply(
   });
 }
 
-/** The product whose sides are what the recipe's are in other places. */
+/** The recipe's product with its sides exchanged as `roles` says. */
 function inRoles(
   product: PanelProduct,
   roles: Record<Side, Side>,

@@ -38,24 +38,24 @@ import {
 import type { PackedWeights } from "./packed-weights.ts";
 import type { MatrixLayout } from "./parameters.ts";
 
-/** One linear layer: its weight, and its place in the model, which names its noise. */
+/** One linear layer: its weight, and its place in the model, which is part of noise keys. */
 export type Linear = {
-  /** The weight, f32, as `layout` says, in the caller's scope; not called where its panel is at hand. */
+  /** Reads the weight, f32 in `layout`, in the caller's arena scope; not called if its panel is cached. */
   readWeight: () => Pointer;
   layout: MatrixLayout;
   inFeatures: number;
   outFeatures: number;
   layer: number;
-  /** Of those of its layer, which noise depends on. */
+  /** Its index in the layer, which is part of noise keys. */
   index: number;
 };
 
 export type LinearGradients = {
-  /** f32 [T, in], overwritten; may be the layer's input, which nobody reads any more by then. */
+  /** f32 [T, in], overwritten; may be the layer's input, which is not read afterwards. */
   dInput: Pointer;
-  /** f32 as the weight, overwritten. */
+  /** f32, same shape as the weight, overwritten. */
   dWeight: Pointer;
-  /** f32 [out], added to; where there is a bias. */
+  /** f32 [out], added to; undefined without a bias. */
   dBias: Pointer | undefined;
 };
 
@@ -103,7 +103,7 @@ export function linearBackward(
   if (gradients.dBias !== undefined)
     biasBackward(gradients.dBias, dOutput, tokens, outFeatures);
 
-  // Their product lies as the weight does.
+  // The product has the weight's layout.
   const x = operandOf("a", inFeatures, () => byColumns(input, inFeatures));
   const dY = operandOf("b", outFeatures, () => byColumns(dOutput, outFeatures));
   const [first, second] = linear.layout === "in-out" ? [x, dY] : [dY, x];
@@ -111,7 +111,7 @@ export function linearBackward(
     noise: { gemm: D_WEIGHT, layer, index, ...noise },
   });
 
-  // Last, since it may lie where the input does.
+  // Last, since it may overwrite the input.
   const rows = operandOf("a", tokens, () => byRows(dOutput, outFeatures));
   const weight = operandOf("b", inFeatures, () => byInputs(linear));
   const kept = { packedWeights, name: `dX ${layer}.${index}` };

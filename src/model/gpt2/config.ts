@@ -1,4 +1,4 @@
-/** What a GPT-2's shape must satisfy: to exist at all, and to be trained in any recipe. */
+/** Rules for a GPT-2's shape: to be valid, and to be trained with each recipe. */
 import type {
   Gpt2Shape,
   ModelRequest,
@@ -18,7 +18,10 @@ export function widths({ width }: Pick<ModelSizes, "width">): {
   return { qkv: 3 * width, hidden: 4 * width };
 }
 
-/** A GPT-2 has sizes alone. Its `arch` is not written down: configs are older than others are. */
+/**
+ * A GPT-2 has no other fields than sizes. Its `arch` is not stored, since its configs are older than other
+ * architectures.
+ */
 export function completeShape({
   arch: _arch,
   ...asked
@@ -47,8 +50,8 @@ export function checkShape(shape: ModelSizes): void {
 }
 
 /**
- * `checkShape`, and what training adds: width and the tokens of a microbatch are multiples of 64, or of the
- * segments that the recipe rotates.
+ * `checkShape`, and the rule of training: width and tokens of a microbatch are multiples of 64, or of the recipe's
+ * rotation segments.
  */
 export function checkTrainingShape(
   shape: ModelSizes,

@@ -1,4 +1,4 @@
-/** GPT-2, token by token: of a sequence's past only keys and values are kept. */
+/** GPT-2 for text generation, with a key-value cache. */
 import type { ModelSizes } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import { attend, geluTanh, layerNorm, sum } from "../../kernels/decode.ts";

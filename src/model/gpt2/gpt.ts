@@ -1,4 +1,4 @@
-/** GPT-2: learned positions, LayerNorm, GELU, biases, and a head that is the table of tokens. */
+/** GPT-2: learned positions, LayerNorm, GELU, biases, and a head tied to the token embedding. */
 import type { Gpt2Shape } from "../../api/run-config.ts";
 import type { Architecture } from "../model.ts";
 import { Transformer } from "../transformer.ts";

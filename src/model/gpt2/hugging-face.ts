@@ -1,13 +1,13 @@
-/** A shape as transformers' config.json of a GPT-2 has it, and back. */
+/** Converts a shape to transformers' config.json of a GPT-2, and back. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { Gpt2Shape, ModelSizes } from "../../api/run-config.ts";
 import { checkShape } from "./config.ts";
 
-/** As the kernels' LayerNorm has it. */
+/** Epsilon of the kernels' LayerNorm. */
 const EPSILON = 1e-5;
 
-/** What a GPT-2 of this project is, and must be to come in; what is not told is so in transformers. */
+/** Required values of a GPT-2; missing ones have transformers' defaults. */
 const FIXED = {
   model_type: "gpt2",
   activation_function: "gelu_new",
@@ -18,10 +18,10 @@ const FIXED = {
   add_cross_attention: false,
 } as const;
 
-/** Must be so too where it is told; it is in no file that is written here. */
+/** Required if present; not written. */
 const CAUSAL = { is_causal: true } as const;
 
-/** Other names that transformers has for sizes. */
+/** Alternative names of sizes in transformers. */
 const ALIASES: Readonly<Record<string, string>> = {
   n_layer: "num_hidden_layers",
   n_embd: "hidden_size",
@@ -45,13 +45,13 @@ export function configOf(shape: Gpt2Shape): Record<string, unknown> {
     ...(Object.fromEntries(sizes) as Record<string, number>),
     n_inner: null,
     dtype: "float32",
-    // No token of a text of bytes or their pairs begins or ends it.
+    // Tokens of bytes or byte pairs include no begin or end of text.
     bos_token_id: null,
     eos_token_id: null,
   };
 }
 
-/** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */
+/** Errors: `invalid_config` for an unsupported or impossible model */
 export function shapeOf(config: Readonly<Record<string, unknown>>): Gpt2Shape {
   for (const [key, value] of Object.entries({ ...FIXED, ...CAUSAL })) {
     const told = config[key];
@@ -72,7 +72,7 @@ export function shapeOf(config: Readonly<Record<string, unknown>>): Gpt2Shape {
   return shape;
 }
 
-/** Under either of its names. */
+/** A size under either of its names. */
 function sizeOf(
   config: Readonly<Record<string, unknown>>,
   key: string,

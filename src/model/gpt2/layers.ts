@@ -1,4 +1,4 @@
-/** What a GPT-2's blocks are made of: LayerNorm, attention in which each head has its own keys and values, GELU. */
+/** The parts of a GPT-2's blocks: LayerNorm, multi-head attention, GELU. */
 import type { Gpt2Shape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import {
@@ -26,7 +26,7 @@ export type Gpt2Parts = {
   kept: object;
 };
 
-/** For people. */
+/** For display. */
 const LINEAR_NAMES: Record<LinearName, string> = {
   qkv: "QKV",
   attentionOut: "attention out",

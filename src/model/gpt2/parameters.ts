@@ -1,6 +1,6 @@
 /**
- * GPT-2's tensors. They carry their Hugging Face names and layouts (linear weights are [in, out]), so a
- * checkpoint is a straight copy.
+ * GPT-2's tensors, with Hugging Face names and layouts (linear weights are [in, out]), so a checkpoint is a straight
+ * copy.
  */
 import type { ModelSizes } from "../../api/run-config.ts";
 import type { ModelTensors } from "../layers.ts";
@@ -15,9 +15,9 @@ import {
 import { checkShape, widths } from "./config.ts";
 
 const DEVIATION = 0.02;
-/** With which names begin, but in the file of a body alone. */
+/** Prefix of names, except in files of the base model. */
 export const PREFIX = "transformer.";
-/** What a file may hold besides: masks of older files. */
+/** Ignored in files: the masks of older ones. */
 export const NOT_READ = /(^|\.)attn\.(masked_)?bias$/;
 export const TIED_HEAD = {
   head: "lm_head.weight",
@@ -35,7 +35,7 @@ export type BlockTensors = {
   down: TensorPair; // [4C, C], [C]
 };
 
-/** Where each tensor lies. */
+/** The offset of each tensor. */
 export function parameterTable(shape: ModelSizes): ParameterTable {
   checkShape(shape);
   const { layers, width: C, context: T, vocabulary: V } = shape;
@@ -91,7 +91,7 @@ export function parameterTable(shape: ModelSizes): ParameterTable {
   return layOut(specs);
 }
 
-/** The table's tensors by what they are. */
+/** The table's tensors by their function. */
 export function gpt2Tensors(
   shape: ModelSizes,
 ): Required<ModelTensors<BlockTensors>> {
