@@ -73,7 +73,7 @@ export async function startRuntime(
   const guard = guardRuntimes(stateFolder);
   // It takes a third of a second to load, which a command that only shows its help has no use for.
   const { Log, LogLevel, Miniflare } = await import("miniflare");
-  const log = openLog(join(stateFolder, `${name}.log`), quiet);
+  const log = openLog(join(stateFolder, `${name}.log`), quiet, report);
   const life = new Life();
   const settings = {
     ...worker,
@@ -222,17 +222,27 @@ function withTemporaryFolder<T>(folder: string, body: () => T): T {
   }
 }
 
-/** What the runtime prints, to a file that starts anew each time and stops at 4 MiB. */
+/**
+ * What the runtime prints, to a file that starts anew each time and stops at 4 MiB, or, as it says, where the disk takes
+ * no more: nobody's training ends for that.
+ */
 function openLog(
   path: string,
   quiet: boolean,
+  report: (line: string) => void,
 ): { write(chunk: Buffer): void; close(): void } {
   const file = openSync(path, "w");
   let left = MAX_LOG_BYTES;
   return {
     write(chunk) {
       if (!quiet) process.stderr.write(chunk);
-      if (left > 0) left -= writeSync(file, chunk.subarray(0, left));
+      if (left <= 0) return;
+      try {
+        left -= writeSync(file, chunk.subarray(0, left));
+      } catch (error) {
+        left = 0;
+        report(`${path} ends here: ${(error as Error).message}`);
+      }
     },
     close: () => {
       left = 0; // a last line may still be on its way

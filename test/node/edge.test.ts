@@ -13,6 +13,7 @@ import {
   readFileSync,
   rmSync,
   statSync,
+  symlinkSync,
   writeFileSync,
 } from "node:fs";
 import { request } from "node:http";
@@ -455,3 +456,25 @@ test("starts leave no more files behind than one does", async () => {
     4 * 2 ** 20,
   );
 });
+
+test.skipIf(process.platform !== "linux")(
+  "serves on where the disk takes no more of its log, and says that once",
+  async () => {
+    symlinkSync("/dev/full", join(stateFolder, "edge.log"));
+    const said: string[] = [];
+    const edge = await startEdge({
+      stateFolder,
+      logsRequests: true,
+      report: (line) => said.push(line),
+    });
+    for (let request = 0; request < 3; request++)
+      expect((await fetch(`${edge.url}/healthz`)).status).toBe(200);
+    await expect
+      .poll(() => said, { timeout: PATIENCE_MS })
+      .toEqual([
+        expect.stringMatching(/edge\.log ends here: ENOSPC: no space left/),
+      ]);
+    expect((await fetch(`${edge.url}/healthz`)).status).toBe(200);
+    await edge.close();
+  },
+);
