@@ -4,7 +4,10 @@ import { byteSize } from "../api/byte-size.ts";
 const WIDTH = 30;
 const REDRAW_MS = 100;
 
-type Output = Pick<NodeJS.WriteStream, "write"> & { isTTY?: boolean };
+type Output = Pick<NodeJS.WriteStream, "write"> & {
+  isTTY?: boolean;
+  columns?: number;
+};
 
 export class Bar {
   readonly #out: Output;
@@ -31,11 +34,15 @@ export class Bar {
     if (!this.#out.isTTY || Date.now() - this.#drawn < REDRAW_MS) return;
     this.#drawn = Date.now();
     const share = this.#total > 0 ? Math.min(1, this.#done / this.#total) : 1;
-    const full = Math.round(share * WIDTH);
-    const bar = "█".repeat(full) + "░".repeat(WIDTH - full);
-    this.#out.write(
-      `\r\x1b[2K${this.#label} ${bar} ${Math.floor(share * 100)} %  ${this.#speed()}`,
-    );
+    const told = `${Math.floor(share * 100)} %  ${this.#speed()}`;
+    // A line that wraps is not taken away by what takes away a line.
+    const columns = (this.#out.columns || 80) - 1;
+    const room = columns - this.#label.length - told.length - 2;
+    const width = Math.max(0, Math.min(WIDTH, room));
+    const full = Math.round(share * width);
+    const bar = "█".repeat(full) + "░".repeat(width - full);
+    const line = [this.#label, bar, told].filter(Boolean).join(" ");
+    this.#out.write(`\r\x1b[2K${line.slice(0, columns)}`);
   }
 
   /** What is there already: it is done, and no sign of speed. */

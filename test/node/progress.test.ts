@@ -2,8 +2,23 @@
 import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
+import { Bar } from "../../src/cli/bar.ts";
 import { Progress } from "../../src/cli/progress.ts";
 import { timeSpent } from "../../src/cli/time-spent.ts";
+
+test.each([
+  [80, /^quantize █{15}░{15} 50 % {2}\S+ \S+\/s$/],
+  [0, /^quantize █{15}░{15} 50 % {2}\S+ \S+\/s$/],
+  [40, /^(?=.{39}$)quantize █+░+ 50 % {2}\S+ \S+\/s$/],
+  [15, /^quantize 50 % $/],
+])("a bar on a terminal of %i columns does not wrap", (columns, expected) => {
+  let output = "";
+  const out = { isTTY: true, columns, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+  const bar = new Bar("quantize", out);
+  bar.begin(2);
+  bar.add(1);
+  expect(output.replace("\r\u001b[2K", "")).toMatch(expected);
+});
 
 describe("progress", () => {
   const metrics = (step: number): StepMetrics => ({
