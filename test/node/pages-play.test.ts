@@ -257,6 +257,63 @@ describe.skipIf(!isBrowserExpected)("the playground with odd files", () => {
     await page.locator("#said", { hasText: "stopped" }).waitFor();
   });
 
+  test("the block that is walked through is told, and has the values and the noise of the file, in any row", async () => {
+    const options = "rounding=stochastic&scale=floor&prescale=0.75&seed=5";
+    await page.goto(`${edge.url}/play?rows=3&columns=96&block=9&${options}`);
+    await settled();
+    // Six blocks of 64, of rows that are padded to two each: the ninth is the third again.
+    expect(await page.locator("#walked").innerText()).toBe(
+      "Block 3, of 6 blocks from 0 on: row 1, columns 64 to 95.",
+    );
+    const download = page.waitForEvent("download");
+    await page.getByRole("button", { name: "Download the draws" }).click();
+    const draws = readFileSync(await (await download).path());
+    const post = async (route: string, body: BodyInit) => {
+      const headers = { Authorization: `Bearer ${TOKEN}` };
+      const url = `${edge.url}/v1/${route}`;
+      const answer = await fetch(url, { method: "POST", headers, body });
+      expect(answer.status).toBe(200);
+      return answer.arrayBuffer();
+    };
+    const file = await post(`quantize?${options}`, draws);
+    const decoded = await post("dequantize", file);
+    const valuesOf = (bytes: ArrayBuffer) =>
+      Array.from(new Float32Array(bytes.slice(-4 * 3 * 96))).slice(160, 192);
+    const shown = await page.evaluate<number[][]>(
+      "Array.from(document.querySelectorAll('#walk tbody tr'), (row) => [0, 6].map((cell) => Number(row.cells[cell].innerText)))",
+    );
+    const [x, y] = [new Uint8Array(draws).buffer, decoded].map(valuesOf);
+    expect(shown).toHaveLength(32);
+    for (const [i, [before, after]] of shown.entries()) {
+      expect(before).toBeCloseTo(x![i]!, 3);
+      expect(after).toBeCloseTo(y![i]!, 3);
+    }
+  });
+
+  test("a saved file is called by its format", async () => {
+    await page.goto(`${edge.url}/play?format=mxfp8-e4m3`);
+    await settled();
+    const download = page.waitForEvent("download");
+    await page
+      .getByRole("button", { name: "Download the file quantized" })
+      .click();
+    const name = "mxfp8-e4m3-drawn.safetensors";
+    expect((await download).suggestedFilename()).toBe(name);
+    expect(await page.locator("#curl-quantize").textContent()).toContain(
+      `-o '${name}'`,
+    );
+  });
+
+  test("what the browser does not let into the clipboard is shown", async () => {
+    await page.evaluate(
+      "navigator.clipboard.writeText = () => Promise.reject(new DOMException('Not now', 'NotAllowedError'))",
+    );
+    await page.getByRole("button", { name: "Copy the link" }).click();
+    await page
+      .locator("#said", { hasText: `the link, to be copied: ${page.url()}` })
+      .waitFor();
+  });
+
   test("what a link says and cannot be is told, and the default is shown", async () => {
     await page.goto(
       `${edge.url}/play?scale=bogus&rows=0&columns=5000&distribution=toString&seed=7`,

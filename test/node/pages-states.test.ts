@@ -373,7 +373,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await expect.poll(() => names.count()).toBe(13);
     expect(await names.first().innerText()).toBe(`many-${MANY - 1}`);
     expect(await names.last().innerText()).toBe("one");
-    await page.getByLabel("Find").fill("many-7");
+    await page.getByLabel("Find").fill("MANY-7");
     await expect.poll(() => names.allInnerTexts()).toEqual(["many-7"]);
     await page.getByLabel("Find").fill("elsewhere");
     await page.getByText("No run has that in it").waitFor();
@@ -405,6 +405,24 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await expect
       .poll(() => page.evaluate<number>("window.dashes"))
       .toBeGreaterThan(0);
+    await page.context().close();
+  });
+
+  test("a name that is read from right to left stands before its value", async () => {
+    await train("rtl", { steps: 1, name: "ריצה 12" });
+    const page = await pageOf();
+    await page.goto(`${edge.url}/?runs=rtl`);
+    const key = page.locator(".chart").first().locator(".key");
+    await key.locator("b", { hasText: /\d/ }).waitFor();
+    const ends = await page.evaluate<number[]>(`(() => {
+      const key = document.querySelector(".chart .key");
+      const value = key.querySelector("b");
+      const name = document.createRange();
+      name.setStart(key, 0);
+      name.setEndBefore(value);
+      return [name.getBoundingClientRect().right, value.getBoundingClientRect().left];
+    })()`);
+    expect(ends[0]).toBeLessThanOrEqual(ends[1]!);
     await page.context().close();
   });
 

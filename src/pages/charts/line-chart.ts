@@ -94,7 +94,7 @@ export function LineChart(props: Props) {
                 key=${line.name}
                 class=${`key line-${line.color}${line.isDashed ? " dashed" : ""}`}
               >
-                ${line.name}${" "}
+                <bdi>${line.name}</bdi>${" "}
                 <b>${x === undefined ? last[i] : told(line, x)}</b>
               </span>`,
           )}

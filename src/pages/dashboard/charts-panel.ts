@@ -160,7 +160,7 @@ function Values() {
   ) as [DrawnFigure, DrawnFigure];
   return html`<details>
     <summary>
-      The latest values of ${runLabel(first.run)}, of ${all.length}
+      The latest values of <bdi>${runLabel(first.run)}</bdi>, of ${all.length}
     </summary>
     <div class="wide" tabindex="0" role="region" aria-label="Latest values">
       <table>

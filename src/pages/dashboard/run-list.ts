@@ -16,7 +16,9 @@ export function RunList() {
   const most = useSignal(SOME);
   const sought = useSignal("");
   const found = (listed ?? []).filter(({ run, name, dataset }) =>
-    `${name ?? ""} ${run} ${dataset}`.includes(sought.value.trim()),
+    folded(`${name ?? ""} ${run} ${dataset}`).includes(
+      folded(sought.value.trim()),
+    ),
   );
   const shown = found.filter(
     ({ run }, i) => i < most.value || chosen.value.includes(run),
@@ -66,6 +68,11 @@ export function RunList() {
       </p>`
     }
   </section>`;
+}
+
+/** Letters are the same whatever their case, and however accents are encoded. */
+function folded(text: string): string {
+  return text.normalize("NFKC").toLowerCase();
 }
 
 function Item({ run, name, dataset, ended, createdMs }: RunSummary) {

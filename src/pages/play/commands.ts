@@ -2,6 +2,7 @@
 import { computed } from "@preact/signals";
 import { writeQuery } from "../../api/option-text.ts";
 import { ANALYZE_OPTIONS, QUANTIZE_OPTIONS } from "../../api/options.ts";
+import { schemeOf } from "../../formats/blocks/scheme.ts";
 import { service } from "../shell/access.ts";
 import { comparedSchemes } from "./compared-schemes.ts";
 import { chosenFile, chosenTensor, scheme } from "./settings.ts";
@@ -11,7 +12,8 @@ export const sentFile = computed(() => chosenFile.value ?? "drawn.safetensors");
 
 /** The name of what it makes of that. */
 export const madeFile = computed(
-  () => `mxfp4-${sentFile.value.replace(/\.npy$/, ".safetensors")}`,
+  () =>
+    `${schemeOf(scheme.value).format}-${sentFile.value.replace(/\.npy$/, ".safetensors")}`,
 );
 
 export const commands = computed(() => {

@@ -13,7 +13,13 @@ import { comparedSchemes } from "./compared-schemes.ts";
 import { piecesOf } from "./loaded-pieces.ts";
 import { dataAround, headOf } from "./local-files.ts";
 import { type Spread, spreadOf } from "./spread.ts";
-import { WALK_LENGTH, type Walk, walk } from "./walk.ts";
+import {
+  WALK_LENGTH,
+  type Walk,
+  walk,
+  type Walked,
+  walkedBlock,
+} from "./walk.ts";
 
 export type Look = Spread & {
   name: string;
@@ -22,6 +28,7 @@ export type Look = Spread & {
   figures: Analysis["tensors"][number];
   rule: string;
   walks: Walk[];
+  walked: Walked;
 };
 
 /** Of the tensor's front, for histograms. */
@@ -35,7 +42,7 @@ const ALGORITHMS: readonly [string, SchemeOptions][] = [
   ["Algorithm 3: rotated, then 2", SCHEME_PRESETS.paper],
 ];
 
-/** `block` is the walk's, of those of 64 that the tensor's front has. */
+/** `block` is the walk's, as `walkedBlock` has it. */
 export async function lookAt(
   file: Blob,
   name: string,
@@ -63,6 +70,7 @@ export async function lookAt(
   );
   const spread = spreadOf(pieces, floats.dtype, scheme, position);
   const [front] = await piecesOf(file, head, floats, WALK_LENGTH, 1);
+  const walked = walkedBlock(front!.piece, tensor.shape.at(-1)!, block);
   return {
     name,
     dtype: tensor.dtype,
@@ -71,6 +79,7 @@ export async function lookAt(
     figures: tensors.find((each) => each.name === name)!,
     rule,
     ...spread,
+    walked,
     walks: ALGORITHMS.map(([title, told]) =>
       walk(
         front!,
@@ -78,7 +87,7 @@ export async function lookAt(
         title,
         schemeOf({ ...told, seed: scheme.seed }),
         position,
-        block,
+        walked,
       ),
     ),
   };

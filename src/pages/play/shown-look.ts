@@ -2,17 +2,16 @@
 import { html } from "htm/preact";
 import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
-import { figure, share } from "../shell/format.ts";
+import { counted, figure, share } from "../shell/format.ts";
 import { BarChart } from "../charts/bars.ts";
 import { scaleRange, ScalesChart } from "../charts/scales-chart.ts";
 import type { Look } from "./look.ts";
-import type { Walk } from "./walk.ts";
 
 export function ShownLook(look: Look) {
   return html`
     <${Spread} ...${look} />
     <${Figures} ...${look} />
-    <${Walks} walks=${look.walks} />
+    <${Walks} ...${look} />
   `;
 }
 
@@ -126,8 +125,9 @@ function Spread({ before, after, grid, scales, elements }: Look) {
   </section>`;
 }
 
-function Walks({ walks }: { walks: readonly Walk[] }) {
+function Walks({ walks, walked }: Look) {
   const [first] = walks;
+  const { block, blocks, row, from, to } = walked;
   return html`<section class="card" aria-label="Step by step">
     <h2>The paper's algorithms, step by step</h2>
     <p>
@@ -135,6 +135,10 @@ function Walks({ walks }: { walks: readonly Walk[] }) {
       and rounded to one of the grid. Algorithm 3 first rotates segments of 64
       by random signs and a Hadamard matrix, which spreads outliers; its last
       column is rotated back.
+    </p>
+    <p id="walked">
+      Block ${block}, of ${counted(blocks, "block")} from 0 on: row ${row},
+      columns ${from} to ${to}.
     </p>
     <div
       class="wide tall"

@@ -9,7 +9,9 @@ import {
   unpackBlocks,
 } from "../../formats/blocks/block-pieces.ts";
 import type { FloatDtype } from "../../formats/dtype.ts";
+import { type Piece, rowsOf } from "../../formats/blocks/block-rows.ts";
 import type { TensorRange } from "../../formats/tensor.ts";
+import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { elementsOf, type LoadedPiece } from "./loaded-pieces.ts";
 
@@ -30,30 +32,56 @@ export type Walk = { name: string; scale: number; steps: Step[] };
 /** Of a walk: whole segments of 64. */
 export const WALK_LENGTH = 64;
 
-/** One stretch of 64 of the tensor's front, with the noise that it has in the file. */
+/** Which 64 values of a tensor are walked through: `block` of `blocks` in its front. */
+export type Walked = {
+  block: number;
+  blocks: number;
+  row: number;
+  /** The first and last column; the last block of a row may have fewer than 64. */
+  from: number;
+  to: number;
+};
+
+/** A block behind the last of `piece`, whose rows are padded to whole blocks, counts from the first again. */
+export function walkedBlock(
+  { count }: Piece,
+  columns: number,
+  block: number,
+): Walked {
+  const blocks = count / WALK_LENGTH;
+  const own = block % blocks;
+  const perRow = Math.ceil(columns / WALK_LENGTH);
+  const from = (own % perRow) * WALK_LENGTH;
+  const to = Math.min(from + WALK_LENGTH, columns) - 1;
+  return { block: own, blocks, row: Math.floor(own / perRow), from, to };
+}
+
+/** One block of 64 of the tensor's front, with the noise that it has in the file. */
 export function walk(
   { piece, bytes }: LoadedPiece,
-  { dtype }: TensorRange<FloatDtype>,
+  { dtype, shape }: TensorRange<FloatDtype>,
   name: string,
   scheme: Scheme,
   position: number,
-  block: number,
+  { block, row, from, to }: Walked,
 ): Walk {
   const { arena } = kernels();
-  const row = piece.count / piece.rows;
-  const stretches = Math.max(1, Math.floor(row / WALK_LENGTH));
-  const at = (block % stretches) * WALK_LENGTH;
-  const count = Math.min(WALK_LENGTH, row - at);
+  // In a file rows are padded for their scheme, and noise goes by that.
+  const start = row * rowsOf(shape, scheme.hadamard).padded + from;
+  const at = block * WALK_LENGTH;
+  const count = to - from + 1;
   return arena.scope(() => {
     const x = loadPiece(bytes, dtype, piece);
     const part = (pointer: number) => arena.f32(pointer, count).slice();
-    const own = { start: piece.start + at, count, rows: 1, real: count };
+    const own = { start, count, rows: 1, real: count };
     const before = part(x + 4 * at);
-    const padded = Math.ceil(count / WALK_LENGTH) * WALK_LENGTH;
-    const values = arena.allocZeroedF32(padded);
+    const values = arena.allocZeroedF32(WALK_LENGTH);
     arena.f32(values, count).set(before);
-    // A row that ends within a segment is padded, as in a file.
-    const length = scheme.hadamard > 0 ? padded : count;
+    // A row that ends within a block or a segment is padded, as in a file.
+    const length =
+      scheme.hadamard > 0
+        ? WALK_LENGTH
+        : Math.ceil(count / BLOCK_SIZE) * BLOCK_SIZE;
     const turned = arena.copyIn(arena.f32(values, length));
     rotate(turned, length, scheme);
     const rotated = arena.f32(turned, length).slice();
