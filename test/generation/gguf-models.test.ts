@@ -179,6 +179,7 @@ describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
 
 /** A GPT-2 as llama.cpp's own converter maps it, written without our exporter; and the directory of the same values. */
 const PLAIN = completeShape(sizes);
+const F64 = 28;
 function converted(
   change: Record<string, GgufValue | undefined> = {},
   changeTensor: (tensor: GgufTensor) => GgufTensor[] = (tensor) => [tensor],
@@ -194,7 +195,9 @@ function converted(
   for (const parameter of parameters)
     for (const tensor of changeTensor(parameter.tensor)) {
       const bytes = ggufTensorBytes(tensor);
-      const own = new Uint8Array(ggufValues(parameter, all).buffer);
+      const floats = ggufValues(parameter, all);
+      const stored = tensor.type === F64 ? Float64Array.from(floats) : floats;
+      const own = new Uint8Array(stored.buffer as ArrayBuffer);
       heads.push(tensor);
       data.push(own.subarray(0, bytes), new Uint8Array(paddingAfter(bytes, 32))); // prettier-ignore
     }
@@ -237,6 +240,16 @@ it("a GPT-2 as llama.cpp's converter maps it has the logits of its directory", a
   const { endings, tokenizer } = await (await openTextModel(own)).load("f32");
   expect(endings).toEqual([0]);
   expect(Array.from(tokenizer.encode("ab<259>"))).toEqual([97, 98, 60, 50, 53, 57, 62]); // prettier-ignore
+});
+
+it("in F64 alone it is the same in F32, to write and to begin a run with", async () => {
+  const wide = converted({}, (tensor) => [{ ...tensor, type: F64 }]);
+  const [own, single] = [await read(wide), await read(converted())];
+  const { tensors } = await own.checkpoint!();
+  expect(new Set(tensors.map(({ dtype }) => dtype))).toEqual(new Set(["F64"]));
+  for (const format of ["f32", "mxfp4"] as const)
+    expect(await logits(own, format)).toEqual(await logits(single, format));
+  expect(await parameters(own)).toEqual(await parameters(single));
 });
 
 describe("it is refused by name", () => {
