@@ -9,7 +9,10 @@ import {
   planAnalysis,
   type Judgement,
 } from "../formats/operations/analyze-file.ts";
-import { analysisOf } from "../formats/operations/file-operation.ts";
+import {
+  analysisOf,
+  checkOfGguf,
+} from "../formats/operations/file-operation.ts";
 import {
   isNamed,
   type Selection,
@@ -40,6 +43,7 @@ export function fileAnalysis(
         "invalid_option",
         `Expected ${isGguf ? "`for` llama.cpp of a GGUF" : "a GGUF or a model's directory for llama.cpp"}, got ${isGguf ? loader : "a file of safetensors, which does not say what the model computes"}`,
       );
+    checkOfGguf(file, options);
     const verdicts = isGguf
       ? undefined
       : (view: TensorFile) => verdictsFor(view, loader as Target, selection);

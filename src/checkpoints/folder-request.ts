@@ -78,7 +78,7 @@ export function checkOptionsAlone(request: JobOperation): void {
     }
     case "analyze": {
       const { options = {} } = request;
-      const named = namedSchemes(schemeOf(options), options.compare);
+      const named = namedSchemes(options, options.compare);
       // With a loader, unsupported schemes are listed as refused instead.
       if (options.for === undefined)
         for (const { scheme } of named) checkScheme(scheme);

@@ -51,7 +51,7 @@ export function modelSchemes(options: AnalyzeModelOptions): {
   const rules = SCALE_RULES.filter(
     (rule) => rule !== "mse" || base.rounding !== "stochastic",
   ).map((rule) => `scale=${rule}`);
-  const all = namedSchemes(base, compare ?? (isOne ? undefined : rules));
+  const all = namedSchemes(options, compare ?? (isOne ? undefined : rules));
   for (const { scheme } of all) checkScheme(scheme);
   const reasonOf = ({ scheme }: NamedScheme): string | undefined => {
     if (scheme.format !== LOADED_FORMAT)

@@ -221,14 +221,28 @@ describe("POST /v1/analyze", () => {
     expect(total.schemes[1]!.sqnrDb).toBeCloseTo(stochastic.sqnrDb, 6);
   });
 
+  test("what the query tells stays where a list does not change it", async () => {
+    const x = [f32("x", [256], normals(256, 4))];
+    const { total } = await analyze(
+      "scale=floor&compare=rounding=stochastic,rounding=stochastic;scale=floor",
+      x,
+    );
+    const [kept, told] = total.schemes;
+    expect(kept!.clipped).toBeGreaterThan(0);
+    expect({ ...kept, scheme: told!.scheme }).toEqual(told);
+  });
+
   test.each([
     ["compare=nvfp4", '"nvfp4"'],
     ["compare=scale=up", '"up"'],
+    ["compare=scale=ceil=floor", '"ceil=floor"'],
+    ["compare=scale=ceil;scale=floor", '"scale=ceil;scale=floor"'],
     ["compare=layout=ggml", '"layout=ggml"'],
     ["compare=", '""'],
     [`compare=${Array(17).fill("ocp").join(",")}`, "17"],
     ["compare=all,all,ocp", "17"],
     ["layout=ggml", "`layout`"],
+    ["output-type=keep", '"keep"'],
   ])("?%s is refused", async (query, got) => {
     const response = await post(`/v1/analyze?${query}`, fileInOrder([]));
     expect((await problemOf(response, 422, "invalid_option")).detail).toContain(
@@ -270,6 +284,7 @@ describe("for a loader", () => {
     ["for=transformers", "nothing_to_convert"],
     ["for=vllm&include=*norm*", "nothing_to_convert"],
     ["for=vllm&compare=paper", "invalid_option"],
+    ["for=vllm&output-type=keep", "invalid_option"],
   ])("%s: %s", async (query, code) => {
     const response = await post(`/v1/analyze?${query}`, fileInOrder(MODEL));
     await problemOf(response, 422, code);

@@ -455,6 +455,12 @@ describe("POST /v1/quantize refuses", () => {
     ["prescale=1.0", "1, 0.75", '"1.0"'],
     ["hadamard=8", "0, 16, 32, 64, 128, 256", '"8"'],
     ["layout=nvfp4", "gpt-oss, ggml, compressed-tensors", '"nvfp4"'],
+    [
+      "output-type=q8_0",
+      "no `outputType` for a file that is not a GGUF",
+      '"q8_0"',
+    ],
+    ["tensor-type=w=f16", "no `tensorType` for a file", '"w=f16"'],
     ["seed=-1", "whole number", '"-1"'],
     ["seed=1.5", "whole number", '"1.5"'],
     ["seed=9007199254740992", "2^53 − 1", '"9007199254740992"'],

@@ -14,7 +14,7 @@ import type { SchemeOptions } from "../../api/tensors.ts";
 import { BLOCK_FORMATS } from "./block-formats.ts";
 
 /** The default scale rule. Stochastic rounding is only unbiased if nothing clips. */
-export function defaultScale(rounding: RoundingMode): ScaleRule {
+function defaultScale(rounding: RoundingMode): ScaleRule {
   return rounding === "stochastic" ? "rceil" : SCHEME_OPTIONS.scale.default;
 }
 

@@ -71,6 +71,7 @@ function planQuantized(
   options: QuantizeOptions,
   values: ValueWatch,
 ): Conversion {
+  checkOfGguf(file, options);
   // A GGUF has only one layout.
   const preset = file.target.isPlain ? {} : presetOf(options);
   const choices = {
@@ -83,14 +84,35 @@ function planQuantized(
   return planQuantize(file, choices, values);
 }
 
+/** Errors: `invalid_option` for options of GGUF tensors if the file is not a GGUF */
+export function checkOfGguf(
+  { target }: TensorFile,
+  {
+    outputType,
+    tensorType: [rule] = [],
+  }: Pick<QuantizeOptions, "outputType" | "tensorType">,
+): void {
+  if (target.isPlain) return;
+  const told = { outputType, tensorType: rule };
+  for (const [name, value] of Object.entries(told))
+    if (value !== undefined)
+      throw invalidOption(
+        `no \`${name}\` for a file that is not a GGUF`,
+        `"${value}"`,
+      );
+}
+
 /** Returns the analysis of a file with these options. Errors: `invalid_option`; later, those of `planAnalysis` */
 export function analysisOf(
   options: AnalyzeOptions,
 ): (file: TensorFile) => Analyzing {
-  const schemes = namedSchemes(schemeOf(options), options.compare);
+  const schemes = namedSchemes(options, options.compare);
   const selection = withDefaults(SELECTION_OPTIONS, options);
   const output = options.outputType ?? ANALYZE_OPTIONS.outputType.default;
-  return (file) => planAnalysis(file, schemes, { ...selection, output });
+  return (file) => {
+    checkOfGguf(file, options);
+    return planAnalysis(file, schemes, { ...selection, output });
+  };
 }
 
 export function rawOf({ raw }: RawOptions): RawHead | undefined {

@@ -8,7 +8,8 @@ import { expected, invalidOption } from "../../api/option-kinds.ts";
 import { readOptionText, textName } from "../../api/option-text.ts";
 import { PRESET_NAMES, type PresetName } from "../../api/presets.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
-import { defaultScale, schemeOf } from "../blocks/scheme.ts";
+import type { SchemeOptions } from "../../api/tensors.ts";
+import { schemeOf } from "../blocks/scheme.ts";
 import type { NamedScheme } from "./judge.ts";
 
 const MAX_SCHEMES = 16;
@@ -20,23 +21,27 @@ const CHOICES = new Map(
     .map((field) => [textName(field), field]),
 );
 
-/** Without names, only the base; with names, each scheme has the base's seed. */
+/** Without names, only the scheme of the options; with names, each has their seed. */
 export function namedSchemes(
-  base: Scheme,
+  options: SchemeOptions,
   names?: readonly string[],
 ): NamedScheme[] {
-  if (names === undefined) return [{ name: "query", scheme: base }];
+  if (names === undefined)
+    return [{ name: "query", scheme: schemeOf(options) }];
   const items = names.flatMap((item) =>
     item === "all" ? PRESET_NAMES : [item],
   );
   if (items.length > MAX_SCHEMES) {
     throw invalidCompare(`at most ${MAX_SCHEMES} schemes`, `${items.length}`);
   }
+  const { seed } = options;
   return items.map((name) => ({
     name,
-    scheme: isPreset(name)
-      ? schemeOf({ preset: name, seed: base.seed })
-      : changed(base, name),
+    scheme: schemeOf(
+      isPreset(name)
+        ? { preset: name, seed }
+        : { ...options, ...changes(name) },
+    ),
   }));
 }
 
@@ -44,27 +49,27 @@ function isPreset(name: string): name is PresetName {
   return PRESET_NAMES.includes(name as PresetName);
 }
 
-/** The base, changed by a list of options. */
-function changed(base: Scheme, list: string): Scheme {
+/** What a list of options changes. */
+function changes(list: string): SchemeOptions {
   const told: Partial<Record<keyof Scheme, unknown>> = {};
   for (const each of list.split(";")) {
-    const [name = "", value] = each.split("=");
+    const [name = "", ...values] = each.split("=");
     const field = CHOICES.get(name);
-    if (field === undefined || value === undefined) {
+    if (field === undefined || values.length === 0) {
       throw invalidCompare(
         `\`all\`, ${PRESET_NAMES.join(", ")}, or ${[...CHOICES.keys()].join(", ")} with a value`,
         `"${each}"`,
       );
     }
     const option = SCHEME_OPTIONS[field];
+    const value = values.join("=");
+    if (field in told)
+      throw invalidCompare(`${name} once in a scheme`, `"${list}"`);
     told[field] = readOptionText(option, value);
     if (told[field] === undefined)
       throw invalidCompare(`${name} as ${expected(option)}`, `"${value}"`);
   }
-  const scheme = { ...base, ...told } as Scheme;
-  return "rounding" in told && !("scale" in told)
-    ? { ...scheme, scale: defaultScale(scheme.rounding) }
-    : scheme;
+  return told as SchemeOptions;
 }
 
 function invalidCompare(expected: string, got: string): AppError {

@@ -71,7 +71,6 @@ export function planQuantize(
   const layout = layoutOf(target.name, scheme.format, name);
   if (target.isPlain) checkPlain(scheme);
   checkUnrecorded(metadata.keys());
-  if (types.length > 0 && !target.isPlain) throw typesOfGguf(types);
   const choice = { ...selection, output, types, roles: rolesOf(view.file) };
   const chosen = chooseAll(view.file, choice, "quantize", ({ shape }) => {
     const { k, padded } = rowsOf(shape, scheme.hadamard);
@@ -153,13 +152,6 @@ export function planQuantize(
     pool,
     heldBytes: heldBytes + woven.heldBytes,
   });
-}
-
-function typesOfGguf([first]: readonly TypeRule[]): AppError {
-  return new AppError(
-    "invalid_option",
-    `Expected no \`tensorType\` for a file that is not a GGUF, got "${first!.text}"`,
-  );
 }
 
 /** Errors: `invalid_option` for options that no GGUF reader would undo */
