@@ -25,7 +25,11 @@ import { trialOf, trialsOf } from "../../src/cli/ablation/setting.ts";
 import { QUICK, SETTINGS } from "../../src/cli/ablation/settings.ts";
 import { parseAblation } from "../../src/cli/ablation/options.ts";
 import type { CurvePoint, Outcome } from "../../src/cli/ablation/outcome.ts";
-import { ablationCharts, ablationPage } from "../../src/cli/ablation/page.ts";
+import {
+  ablationCharts,
+  ablationPage,
+  plainTable,
+} from "../../src/cli/ablation/page.ts";
 import { rawData, summarize } from "../../src/cli/ablation/summary.ts";
 import { lineChart } from "../../src/cli/chart/line-chart.ts";
 
@@ -163,6 +167,48 @@ describe("docs/ablation.md", () => {
   });
 });
 
+describe("runs that diverged, or are not made", () => {
+  const ended = (valLoss: number | null) => ({
+    valLoss,
+    seconds: 1,
+    curve: [5, valLoss && valLoss + 1, valLoss].map((loss, i) => ({ step: 10 * i, trainLoss: null, valLoss: loss })), // prettier-ignore
+  });
+  /** Of arms in order, for two seeds: a loss, null of one that diverged, undefined of one that is not made. */
+  const summaryOf = (...losses: (number | null | undefined)[]) => {
+    const outcomes = new Map(
+      QUICK.arms.flatMap((arm, i) =>
+        [0, 1].flatMap((seed) => {
+          const loss = losses[i];
+          const { key } = trialOf(QUICK, arm, seed, "");
+          return loss === undefined ? [] : [[key, ended(loss)] as const];
+        }),
+      ),
+    );
+    return summarize(QUICK, 2, "", (key) => outcomes.get(key) as Outcome);
+  };
+
+  test.each([
+    [[3, null, 2, 1], "mxfp4-rht-sr mxfp4-sr bf16 mxfp4"],
+    [[null, 3, null, 1], "mxfp4-rht-sr mxfp4 bf16 mxfp4-sr"],
+    [[null, null, null, null], "bf16 mxfp4 mxfp4-sr mxfp4-rht-sr"],
+    [[undefined, 3, undefined, 1], "mxfp4-rht-sr mxfp4"],
+    [[2, undefined, undefined, undefined], "bf16"],
+  ])("%j: no number is made up, in tables and charts", (losses, order) => {
+    const summary = summaryOf(...losses);
+    expect(summary.rows.map(({ name }) => name).join(" ")).toBe(order);
+    const charts = Object.values(ablationCharts(summary));
+    const page = ablationPage({ summaries: [summary], made: "", command: "" });
+    for (const text of [page, plainTable(summary), ...charts])
+      expect(text).not.toMatch(/NaN|Infinity|undefined/);
+    const noted = losses.filter((loss) => loss === null).length;
+    for (const text of [page, plainTable(summary)])
+      expect(text.split(", 2 diverged")).toHaveLength(noted + 1);
+    const drawn = losses.filter((loss) => typeof loss === "number").length;
+    // Of the baseline there are no gaps.
+    expect(charts[0]!.split("<path")).toHaveLength(drawn + 1);
+  });
+});
+
 describe("charts", () => {
   const lines = [
     { name: "a & <b>", points: [[0, 1] as const, [10, 2] as const] },
@@ -188,6 +234,27 @@ describe("charts", () => {
     );
     expect(heights).toHaveLength(2);
     expect(Math.abs(heights[0]! - heights[1]!)).toBeGreaterThanOrEqual(14);
+  });
+
+  test("what has no place is left out, a line of nothing else with its name", () => {
+    const gaps = lineChart({
+      title: "t",
+      x: "steps",
+      y: "loss",
+      logY: true,
+      lines: [
+        { name: "some", points: [[0, 1], [1, NaN], [2, 0], [3, 2]], spread: [0.5, NaN, 1, 0] }, // prettier-ignore
+        {
+          name: "none",
+          points: [
+            [0, NaN],
+            [1, -1],
+          ],
+        },
+      ],
+    });
+    expect(gaps).not.toMatch(/NaN|Infinity|undefined|none</);
+    expect(/d="(M[^"]*)"/.exec(gaps)![1]!.split("L")).toHaveLength(2);
   });
 
   test("a point stands where its axes say", () => {
@@ -274,6 +341,17 @@ describe("npm run ablation", () => {
       "own-muon-gap.svg",
       "own-muon-loss.svg",
     ]);
+  });
+
+  test("a kept run that is no JSON, as a machine that lost its power may leave one, is told by its file", async () => {
+    const [name] = readdirSync(kept()).filter((each) => each.endsWith(".json"));
+    const file = join(kept(), name!);
+    const whole = readFileSync(file);
+    writeFileSync(file, whole.subarray(0, 100));
+    const { ended, output } = ablation(...OWN);
+    expect(await ended).toBe(1);
+    expect(output()).toContain(`Expected a finished run in ${file}, got other`);
+    writeFileSync(file, whole);
   });
 
   test("with other options it makes runs of their own, and is not mixed with what is kept, which the first ones still find", async () => {

@@ -2,6 +2,7 @@
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder } from "../../local/make-folder.ts";
+import { parsedObject } from "../../api/json.ts";
 import type { RunRequest } from "../../api/run-config.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 
@@ -33,7 +34,11 @@ export function keepOutcome(folder: string, outcome: Outcome): void {
 export function keptOutcome(folder: string, key: string): Outcome | undefined {
   const file = join(folder, `${key}.json`);
   if (!existsSync(file)) return undefined;
-  return JSON.parse(readFileSync(file, "utf8")) as Outcome;
+  const outcome = parsedObject(readFileSync(file, "utf8"));
+  if (outcome) return outcome as Outcome;
+  throw new Error(
+    `Expected a finished run in ${file}, got other text; without that file the run is made again`,
+  );
 }
 
 export function curveOf(metrics: readonly StepMetrics[]): CurvePoint[] {

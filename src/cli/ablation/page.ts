@@ -59,20 +59,30 @@ function cells(
 ): string[] {
   const difference = (value: Estimate, from: string) =>
     row.name === from ? "" : signed(value);
-  const note = row.diverged > 0 ? `, ${row.diverged} diverged` : "";
+  const { valLoss } = row;
   return [
-    `\`${row.name}\`${note}`,
-    `${row.valLoss.mean.toFixed(4)} ± ${error(row.valLoss)}`,
+    `\`${row.name}\`${diverged(row)}`,
+    valLoss.count === 0
+      ? NONE
+      : `${valLoss.mean.toFixed(4)} ± ${error(valLoss)}`,
     difference(row.gap, baseline),
     ...(judged ? [difference(row.toIncumbent, incumbent)] : []),
-    `${row.valLoss.count}`,
+    `${valLoss.count}`,
     row.seconds.toFixed(0),
   ];
 }
 
-/** A difference, and in how many standard errors it is. */
+/** In place of a loss that no seed has: all runs diverged. */
+const NONE = "–";
+
+function diverged({ diverged: count }: Row): string {
+  return count > 0 ? `, ${count} diverged` : "";
+}
+
+/** A difference, and its standard error. */
 function signed(value: Estimate): string {
-  const { mean } = value;
+  const { mean, count } = value;
+  if (count === 0) return NONE;
   const sign = mean < 0 ? "−" : "+";
   return `${sign}${Math.abs(mean).toFixed(4)} ± ${error(value)}`;
 }
@@ -127,9 +137,10 @@ export function ablationCharts({ setting, steps, rows }: Summary): {
 export function plainTable({ setting, rows }: Summary): string {
   const width = Math.max(...rows.map(({ name }) => name.length));
   const lines = rows.map((row) => {
-    const gap = row.name === setting.baseline ? "" : signed(row.gap);
-    const loss = row.valLoss.mean.toFixed(4);
-    return `  ${row.name.padEnd(width)}  ${loss}  ${gap.padEnd(17)}  ${row.seconds.toFixed(0)} s`;
+    const { name, valLoss, gap, seconds } = row;
+    const above = name === setting.baseline ? "" : signed(gap);
+    const loss = valLoss.count === 0 ? NONE : valLoss.mean.toFixed(4);
+    return `  ${name.padEnd(width)}  ${loss.padEnd(6)}  ${above.padEnd(17)}  ${seconds.toFixed(0)} s${diverged(row)}`;
   });
   return [
     `${setting.title}: val loss, gap to ${setting.baseline}, time of a run`,

@@ -36,7 +36,11 @@ export function summarize(
     runs.map((run) => run?.valLoss ?? null);
   const baseline = runsOf(setting.baseline);
   const incumbent = runsOf(setting.incumbent);
-  const steps = baseline.find(Boolean)?.curve.map(({ step }) => step) ?? [];
+  // Of a run that was not broken off: one that diverged has fewer.
+  const steps = setting.arms
+    .flatMap(({ name }) => runsOf(name))
+    .map((run) => run?.curve.map(({ step }) => step) ?? [])
+    .reduce((most, each) => (each.length > most.length ? each : most), []);
   const rows = setting.arms.flatMap(({ name }): Row[] => {
     const runs = runsOf(name);
     const made = runs.filter((run) => run !== undefined);
@@ -58,7 +62,9 @@ export function summarize(
       },
     ];
   });
-  rows.sort((a, b) => a.valLoss.mean - b.valLoss.mean);
+  const place = ({ valLoss }: Row) => valLoss.count > 0 ? valLoss.mean : Infinity; // prettier-ignore
+  // Rows without a loss are equal, and stay in their order behind the others.
+  rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
   return { setting, steps, rows };
 }
 

@@ -40,14 +40,16 @@ const COLOURS = [
 
 type Scale = { at: (value: number) => number; ticks: readonly number[] };
 
+/** Points that are no number, or have no place on a logarithmic axis, are left out, and so is a line of no others. */
 export function lineChart(chart: Chart): string {
-  const points = chart.lines.flatMap(({ points: each }) => each);
+  const lines = chart.lines.flatMap((each) => drawable(each, chart));
+  const points = lines.flatMap(({ points: each }) => each);
   const xs = points.map(([x]) => x);
   const ys = chart.yRange ?? points.map(([, y]) => y);
   const x = scale(xs, PLOT.left, PLOT.right, chart.logX, false);
   const y = scale(ys, PLOT.bottom, PLOT.top, chart.logY, !chart.yRange);
   const names = spreadOut(
-    chart.lines.map(({ points: each }) => clamp(y.at(each.at(-1)?.[1] ?? 0))),
+    lines.map(({ points: each }) => clamp(y.at(each.at(-1)![1]))),
   );
   const parts = [
     text(PLOT.left, 24, chart.title, "title"),
@@ -62,11 +64,12 @@ export function lineChart(chart: Chart): string {
     text((PLOT.left + PLOT.right) / 2, HEIGHT - 14, chart.x, "axis middle"),
     `<text transform="translate(16 ${(PLOT.top + PLOT.bottom) / 2}) rotate(-90)" class="axis middle">${escaped(chart.y)}</text>`,
     `<g clip-path="url(#plot)">`,
-    ...chart.lines.map((each, index) => drawn(each, index, x, y)),
+    ...lines.map((each, index) => drawn(each, index, x, y)),
     "</g>",
-    ...chart.lines.map(({ name, points: each }, index) => {
-      const end = clamp(y.at(each.at(-1)?.[1] ?? 0));
-      const from = x.at(each.at(-1)?.[0] ?? 0);
+    ...lines.map(({ name, points: each }, index) => {
+      const [last, height] = each.at(-1)!;
+      const end = clamp(y.at(height));
+      const from = x.at(last);
       const colour = `l${index % COLOURS.length}`;
       return (
         line(from + 3, end, PLOT.right + 14, names[index]!, `${colour} lead`) +
@@ -81,6 +84,18 @@ export function lineChart(chart: Chart): string {
 ${parts.join("\n")}
 </svg>
 `;
+}
+
+function drawable(each: Line, { logX, logY }: Chart): Line[] {
+  const isPlace = (value: number, log = false) =>
+    Number.isFinite(value) && !(log && value <= 0);
+  const kept = each.points
+    .map(([x, y], i) => ({ x, y, spread: each.spread?.[i] }))
+    .filter(({ x, y }) => isPlace(x, logX) && isPlace(y, logY));
+  if (kept.length === 0) return [];
+  const points = kept.map(({ x, y }) => [x, y] as const);
+  const spread = each.spread && { spread: kept.map((at) => at.spread!) };
+  return [{ ...each, points, ...spread }];
 }
 
 function style(): string {
@@ -115,11 +130,9 @@ function scale(
   log = false,
   isPadded = false,
 ): Scale {
-  const finite = values.filter(
-    (value) => Number.isFinite(value) && !(log && value <= 0),
-  );
   const of = (value: number) => (log ? Math.log10(value) : value);
-  let [low, high] = [Math.min(...finite.map(of)), Math.max(...finite.map(of))];
+  const places = values.length === 0 ? [0] : values.map(of);
+  let [low, high] = [Math.min(...places), Math.max(...places)];
   if (low === high) [low, high] = [low - 0.5, high + 0.5];
   if (isPadded) {
     const margin = (high - low) / 20;
