@@ -41,7 +41,33 @@ export type ModelSizes = {
 /** A GPT-2: pre-LN, learned positions, tanh-GELU, tied head, biases. Its `arch` is not written down. */
 export type Gpt2Shape = ModelSizes & { arch?: undefined };
 
-/** A Llama, or with `headNorm` a Qwen3: RMSNorm, rotary positions, SwiGLU, no biases. */
+/**
+ * How a model whose context was extended slows the turns of its rotary positions, as transformers' `rope_type` of that
+ * name does.
+ */
+export type RopeScaling =
+  | { type: "linear"; factor: number }
+  | {
+      type: "llama3";
+      factor: number;
+      lowFrequencyFactor: number;
+      highFrequencyFactor: number;
+      originalContext: number;
+    }
+  | {
+      type: "yarn";
+      factor: number;
+      betaFast: number;
+      betaSlow: number;
+      originalContext: number;
+      /** Of queries and of keys. */
+      attentionFactor: number;
+      truncate: boolean;
+    }
+  /** Of each pair of channels its own: `longrope` with one list for short and long texts. */
+  | { type: "factors"; factors: number[] };
+
+/** A Llama, with `headNorm` a Qwen3, with `qkvBias` a Qwen2: RMSNorm, rotary positions, SwiGLU. */
 export type LlamaShape = ModelSizes & {
   arch: "llama";
   /** Of heads that share keys and values. */
@@ -56,13 +82,18 @@ export type LlamaShape = ModelSizes & {
   tied: boolean;
   /** Whether queries and keys are normed, head by head. */
   headNorm: boolean;
+  /** Whether queries, keys and values have biases; they have none unless told. */
+  qkvBias?: boolean | undefined;
+  /** None unless told. */
+  ropeScaling?: RopeScaling | undefined;
 };
 
 export type ModelShape = Gpt2Shape | LlamaShape;
 
 /** A model, as far as it is told; `arch` decides what the rest is. */
 export type ModelRequest = { arch?: ArchitectureName | undefined } & {
-  [Key in keyof Omit<LlamaShape, "arch">]?: LlamaShape[Key] | undefined;
+  [Key in keyof Omit<LlamaShape, "arch" | "ropeScaling">]?:
+    LlamaShape[Key] | undefined;
 };
 
 export type EvaluationConfig = {
@@ -133,7 +164,7 @@ export type RunRequest = {
   dataset: string;
   /** Its `vocabulary` is the dataset's, and refused if it is another. */
   model?: ModelRequest | undefined;
-  /** A folder of the bucket with a GPT-2, a Llama or a Qwen3 of transformers, whose sizes and parameters the model has. */
+  /** A folder of the bucket with a GPT-2, a Llama, a Qwen2 or a Qwen3 of transformers, whose sizes and parameters the model has. */
   from?: string | undefined;
   /**
    * Go on with the optimizer's state and the step too: `from` is a checkpoint of `state=full`. What is not told is

@@ -244,6 +244,19 @@ export function sum(
   decodeKernels().sumF32(out, a, b, length);
 }
 
+/** x[t] += added, in place. x f32 [rows, width]; added f32 [width]. */
+export function addToRows(
+  x: Pointer,
+  added: Pointer,
+  rows: number,
+  width: number,
+): void {
+  for (let t = 0; t < rows; t++) {
+    const row = x + 4 * t * width;
+    sum(row, row, added, width);
+  }
+}
+
 /** out = gelu(x), tanh form. f32 [length] each; `out` may be `x`. */
 export function geluTanh(out: Pointer, x: Pointer, length: number): void {
   decodeKernels().geluTanhF32(out, x, length);

@@ -50,6 +50,7 @@ const BY_TYPE: Readonly<
   },
   llama: { arch: "llama", decoder: llamaDecoder },
   mistral: { arch: "llama", decoder: llamaDecoder },
+  qwen2: { arch: "llama", decoder: llamaDecoder },
   qwen3: { arch: "llama", decoder: llamaDecoder },
 };
 

@@ -34,7 +34,7 @@ export type TensorSpec = {
   layout: MatrixLayout;
   /** So many matrices stand in it side by side, each with a part of the columns; q, k and v are such. */
   sideBySide: number;
-  /** It begins where the matrix before it ends, and both are one, "out-in" with the outputs of both. */
+  /** It begins where the tensor before it ends, and both are one, "out-in" with the outputs of both. */
   isJoined: boolean;
   /** How it starts: normal draws with this standard deviation, or a constant. */
   initial: { deviation: number } | { value: number };
@@ -83,19 +83,17 @@ export function tensorsByName({
   };
 }
 
-/** Matrices [out, in] that lie without a gap, as one. */
-export function joinedMatrices(
-  matrices: readonly ParameterTensor[],
-): ParameterTensor {
-  const [first, ...others] = matrices;
+/** Matrices [out, in] or vectors [out] that lie without a gap, as one. */
+export function joined(tensors: readonly ParameterTensor[]): ParameterTensor {
+  const [first, ...others] = tensors;
   return others.reduce((whole, { name, shape, offset, length }) => {
     if (offset !== whole.offset + whole.length)
       throw new Error(`Expected \`${name}\` right behind \`${whole.name}\``);
-    const [rows, columns] = whole.shape as [number, number];
+    const [rows, ...columns] = whole.shape;
     return {
       ...whole,
       name: `${whole.name} + ${name}`,
-      shape: [rows + shape[0]!, columns],
+      shape: [rows! + shape[0]!, ...columns],
       length: whole.length + length,
     };
   }, first!);

@@ -125,6 +125,7 @@ export function importProblems(
 ): string[] {
   const own: Record<string, unknown> = {
     arch: DEFAULT_ARCHITECTURE,
+    qkvBias: false,
     ...shape,
   };
   const other = Object.entries(asked).find(

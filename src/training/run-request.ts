@@ -107,6 +107,12 @@ const modelSchema = once(() =>
       .describe(
         "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
       ),
+    qkvBias: z
+      .boolean()
+      .optional()
+      .describe(
+        "Of a llama: give queries, keys and values a bias, as Qwen2 does; not so",
+      ),
   }),
 );
 
@@ -114,11 +120,45 @@ const modelSchema = once(() =>
 export function storedModelSchema(model: unknown) {
   const { layers, width, heads, context, vocabulary } = modelSchema().shape;
   const isLlama = (model as ModelRequest | undefined)?.arch === "llama";
-  const whole = isLlama
-    ? modelSchema()
-    : z.strictObject({ layers, width, heads, context, vocabulary });
-  return whole.required();
+  if (!isLlama)
+    return z
+      .strictObject({ layers, width, heads, context, vocabulary })
+      .required();
+  return modelSchema()
+    .required()
+    .extend({
+      qkvBias: z.literal(true).optional(),
+      ropeScaling: ropeScalingSchema().optional(),
+    });
 }
+
+/** Of a model that the run goes on from: none that is drawn has one. */
+const ropeScalingSchema = once(() => {
+  const factor = z.number().positive();
+  return z.discriminatedUnion("type", [
+    z.strictObject({ type: z.literal("linear"), factor }),
+    z.strictObject({
+      type: z.literal("llama3"),
+      factor,
+      lowFrequencyFactor: z.number().positive(),
+      highFrequencyFactor: z.number().positive(),
+      originalContext: z.number().positive(),
+    }),
+    z.strictObject({
+      type: z.literal("yarn"),
+      factor,
+      betaFast: z.number().positive(),
+      betaSlow: z.number().positive(),
+      originalContext: z.number().positive(),
+      attentionFactor: z.number().positive(),
+      truncate: z.boolean(),
+    }),
+    z.strictObject({
+      type: z.literal("factors"),
+      factors: z.array(z.number().positive()),
+    }),
+  ]);
+});
 
 /** Defaults depend on the optimizer's name. */
 const optimizerSchema = once(() =>

@@ -1,7 +1,11 @@
 /** GGUF files write what the directories write of which they were made: the same logits, ids and text. */
 import "../support/kernels.ts";
-import { describe, expect, it } from "vitest";
-import type { ModelShape } from "../../src/api/run-config.ts";
+import { describe, expect, it, test } from "vitest";
+import type {
+  LlamaShape,
+  ModelShape,
+  RopeScaling,
+} from "../../src/api/run-config.ts";
 import { ggufFolder } from "../../src/checkpoints/from-gguf/gguf-folder.ts";
 import type { Folder } from "../../src/checkpoints/read-heads.ts";
 import { planDequantize } from "../../src/formats/operations/dequantize-file.ts";
@@ -39,6 +43,10 @@ import {
 
 const sizes = { layers: 2, width: 64, heads: 4, context: 32, vocabulary: 260 };
 const llama = { ...sizes, arch: "llama" } as const;
+const scaled = (ropeScaling: RopeScaling): ModelShape => ({
+  ...(completeShape({ ...llama, tied: false, groups: 2 }) as LlamaShape),
+  ropeScaling,
+});
 /** Heads of 16 rows, also such as are not the width's share, and of 32; tied, and with norms of heads. */
 const SHAPES: Record<string, ModelShape> = {
   "GPT-2": completeShape(sizes),
@@ -46,7 +54,28 @@ const SHAPES: Record<string, ModelShape> = {
   "Llama that is tied": completeShape({ ...llama, tied: true }),
   "Llama of wide heads": completeShape({ ...llama, headWidth: 32, groups: 1 }),
   Mistral: completeShape({ ...llama, heads: 6, headWidth: 16, groups: 3 }),
+  Qwen2: completeShape({ ...llama, qkvBias: true, groups: 2 }),
+  "Llama slowed": scaled({ type: "linear", factor: 4 }),
   Qwen3: completeShape({ ...llama, headNorm: true, headWidth: 32, groups: 2 }),
+};
+/** What a GGUF says of them it says in f32. */
+const SCALED: Record<string, ModelShape> = {
+  "Llama 3.1": scaled({
+    type: "llama3",
+    factor: 8,
+    lowFrequencyFactor: 1,
+    highFrequencyFactor: 4,
+    originalContext: 16,
+  }),
+  "Llama with YaRN": scaled({
+    type: "yarn",
+    factor: 4,
+    betaFast: 32,
+    betaSlow: 1,
+    originalContext: 16,
+    attentionFactor: 1.3,
+    truncate: true,
+  }),
 };
 const MERGES = [
   [104, 101],
@@ -118,6 +147,23 @@ async function logits(folder: Folder, format: WeightFormat) {
     weights.free();
   }
 }
+
+test.each(Object.entries(SCALED))(
+  "a %s has the directory's logits, as near as f32 tells its positions",
+  async (_, shape) => {
+    const folder = folderIn(directory(shape));
+    const bytes = await ggufOfFolder(folder, { types: ["*=f32"] });
+    const own = await logits(await read(bytes), "f32");
+    const expected = await logits(folder, "f32");
+    const plain = { ...shape, ropeScaling: undefined } as LlamaShape;
+    const unscaled = await logits(folderIn(directory(plain)), "f32");
+    const top = Math.max(...expected.map(Math.abs));
+    const apart = (from: Float32Array) =>
+      Math.max(...expected.map((x, i) => Math.abs(x - from[i]!))) / top;
+    expect(apart(own)).toBeLessThan(2e-6);
+    expect(apart(unscaled)).toBeGreaterThan(1e-3);
+  },
+);
 
 describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
   const folder = folderIn(directory(shape));
@@ -270,7 +316,7 @@ describe("it is refused by name", () => {
     [
       "an architecture",
       [{ "general.architecture": string("phi3") }],
-      'Expected a GGUF of `general.architecture` gpt2, llama, qwen3, got "phi3"',
+      'Expected a GGUF of `general.architecture` gpt2, llama, qwen2, qwen3, got "phi3"',
     ],
     [
       "a key that changes what is computed",
@@ -348,9 +394,13 @@ describe("it is refused by name", () => {
   it("rotary positions that are scaled", async () => {
     const folder = folderIn(directory(SHAPES.Llama!));
     const bytes = await ggufOfFolder(folder, { types: ["*=f32"] });
-    const told = await withPair(bytes, "llama.rope.scaling.type", string("linear")); // prettier-ignore
+    const told = await withPair(bytes, "llama.rope.scaling.type", string("longrope")); // prettier-ignore
     await expect(read(told)).rejects.toThrow(
-      'Expected a GGUF of a llama with `rope.scaling.type` none, which is computed here, got "linear"',
+      'Expected a GGUF of a llama with `rope.scaling.type` none, linear or yarn, which is computed here, got "longrope"',
+    );
+    const untold = await withPair(bytes, "llama.rope.scaling.type", string("linear")); // prettier-ignore
+    await expect(read(untold)).rejects.toThrow(
+      "`llama.rope.scaling.factor` is a number, got none",
     );
     const wide = await withPair(bytes, "llama.attention.key_length", { uint32: 2 ** 32 - 2 }); // prettier-ignore
     await expect(read(wide)).rejects.toThrow(

@@ -259,12 +259,40 @@ const REFUSED: [change: object, message: string][] = [
     '`layer_types` of full_attention alone, got "sliding_attention"',
   ],
   [
-    { rope_scaling: { type: "linear", factor: 2 } },
-    '`rope_type` default, got "linear"',
+    { rope_scaling: { type: "dynamic", factor: 2 } },
+    '`rope_type` default, linear, llama3, yarn, longrope, got "dynamic"',
+  ],
+  [{ rope_parameters: { type: "linear" } }, "`factor` above 0, got null"],
+  [
+    { rope_scaling: { type: "linear", factor: "2" } },
+    '`factor` above 0, got "2"',
   ],
   [
-    { rope_parameters: { type: "linear", factor: 2 } },
-    '`rope_type` default, got "linear"',
+    { rope_scaling: { rope_type: "llama3", factor: 8, low_freq_factor: 1 } },
+    "`high_freq_factor` above 0, got null",
+  ],
+  [
+    {
+      rope_scaling: {
+        rope_type: "llama3",
+        factor: 8,
+        low_freq_factor: 4,
+        high_freq_factor: 4,
+      },
+    },
+    "`high_freq_factor` above `low_freq_factor`, 4, got 4",
+  ],
+  [
+    { rope_scaling: { rope_type: "yarn", factor: 4, truncate: 1 } },
+    "`truncate` true or false, got 1",
+  ],
+  [
+    { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2] } }, // prettier-ignore
+    "`short_factor` equal to `long_factor`",
+  ],
+  [
+    { model_type: "qwen2", use_sliding_window: true, sliding_window: 8 },
+    "`sliding_window` null, got 8",
   ],
   [
     { rope_parameters: { full_attention: { rope_theta: 5 } } },

@@ -25,6 +25,7 @@ afterEach(reset);
 
 /** Its tensors do not all lie on whole chunks: keys and values are of half a width. */
 const LLAMA = { ...TINY.model, arch: "llama", headNorm: true } as const;
+const QWEN2 = { ...TINY.model, arch: "llama", qkvBias: true } as const;
 const BUCKET = (env as { BUCKET: R2Bucket }).BUCKET;
 
 /** A run of two steps, its model in the folder, and what its checkpoint holds. */
@@ -49,6 +50,7 @@ async function weightsOf(run: {
 test.each([
   ["gpt2", TINY.model],
   ["llama", LLAMA],
+  ["qwen2", QWEN2],
 ])(
   "begins with the folder's sizes and parameters, and ends in the same bytes for other shards: %s",
   async (_, model) => {
@@ -77,6 +79,7 @@ test.each([
 test.each([
   ["gpt2", TINY.model],
   ["llama", LLAMA],
+  ["qwen2", QWEN2],
 ])("begins with a GGUF that is alone in a folder: %s", async (_, model) => {
   const { run, status } = await startRun({ model, steps: 2, shards: 2 });
   await finish(run, ["one"]);
@@ -93,6 +96,46 @@ test.each([
   await BUCKET.put("files/cut/model.gguf", gguf.slice(0, 500));
   const cut = await callJson("POST", "/v1/runs", { dataset, from: "cut" });
   await problemOf(cut, 400, "malformed_body");
+});
+
+test("positions turn as the folder's config says, to the run's end and in what it exports", async () => {
+  const { dataset } = await exported("mine", QWEN2);
+  const config = await (await BUCKET.get("files/mine/config.json"))!.json();
+  const rope_parameters = {
+    rope_theta: 500,
+    rope_type: "yarn",
+    factor: 4,
+    original_max_position_embeddings: 8,
+  };
+  await BUCKET.put(
+    "files/mine/config.json",
+    JSON.stringify({ ...(config as object), rope_parameters }),
+  );
+  const asked = { dataset, from: "mine", steps: 2, model: undefined };
+  const { run, status } = await startRun({ ...asked, shards: 2 });
+  expect(status.config.model).toMatchObject({
+    qkvBias: true,
+    ropeBase: 500,
+    ropeScaling: { type: "yarn", factor: 4, originalContext: 8 },
+  });
+  await finish(run, ["one"]);
+  const state = await (await run.checkpoint({ state: "full" })).bytes();
+  await BUCKET.put("files/state/some.safetensors", state);
+  const tar = untarred(await (await run.checkpoint({ format: "hf" })).bytes());
+  const [, written] = [...tar].find(([name]) => name.endsWith("config.json"))!;
+  expect(JSON.parse(new TextDecoder().decode(written))).toMatchObject({
+    model_type: "qwen2",
+    rope_parameters,
+    rope_scaling: rope_parameters,
+  });
+
+  const whole = await startRun({ ...asked, steps: 4, shards: 1 });
+  await finish(whole.run, ["one"]);
+  const resumed = { ...asked, from: "state", resume: true, steps: 4 };
+  const rest = await startRun({ ...resumed, shards: 3 });
+  expect(rest.status.config.model).toEqual(whole.status.config.model);
+  await finish(rest.run, ["two"]);
+  expect(await weightsOf(rest.run)).toEqual(await weightsOf(whole.run));
 });
 
 test("another model, or none, is refused", async () => {

@@ -1,10 +1,7 @@
 import { arena } from "../support/kernels.ts";
 import { describe, expect, it } from "vitest";
 import * as layers from "../support/layers.ts";
-import {
-  frequencies,
-  rotaryAngles,
-} from "../../src/model/llama/rotary-angles.ts";
+import { rotaryAngles, turnsOf } from "../../src/model/llama/rotary-angles.ts";
 import * as twin from "../reference/layers.ts";
 import { expectClose, F32_EPSILON } from "../support/close.ts";
 import { normals } from "../support/random.ts";
@@ -194,7 +191,7 @@ describe("rotary positions", () => {
       const [width, stride] = [heads * headWidth, heads * headWidth + 3];
       const x = normals(14 * stride, headWidth);
       const { turned, back } = arena.scope(() => {
-        const turns = frequencies(base, headWidth / 2);
+        const turns = turnsOf({ headWidth, ropeBase: base });
         const angles = rotaryAngles(turns, 0, shape.length);
         const at = arena.copyIn(x);
         layers.rotaryForward(at, angles, shape, heads, headWidth, stride);

@@ -50,6 +50,41 @@ const SHAPES: [string, LlamaShape][] = [
   ["tied, two heads a group", odd],
   ["untied, each head its own group", { ...odd, tied: false, groups: 4 }],
   ["heads normed, one group", { ...odd, headNorm: true, groups: 1 }],
+  ["biases", { ...odd, qkvBias: true }],
+  [
+    "long waves slowed",
+    {
+      ...odd,
+      ropeScaling: {
+        type: "llama3",
+        factor: 8,
+        lowFrequencyFactor: 1,
+        highFrequencyFactor: 4,
+        originalContext: 40,
+      },
+    },
+  ],
+  ["all slowed", { ...odd, ropeScaling: { type: "linear", factor: 3 } }],
+  ...[true, false].map((truncate): [string, LlamaShape] => [
+    `biases, YaRN${truncate ? "" : " of any ramp"}`,
+    {
+      ...odd,
+      qkvBias: true,
+      ropeScaling: {
+        type: "yarn",
+        factor: 8,
+        betaFast: 4,
+        betaSlow: 1,
+        originalContext: 40,
+        attentionFactor: 1.3,
+        truncate,
+      },
+    },
+  ]),
+  [
+    "each pair slowed by its own",
+    { ...odd, ropeScaling: { type: "factors", factors: [1, 2.5, 7] } },
+  ],
 ];
 
 function randomBatch(vocabulary: number, sequences: number, T: number): Batch {
@@ -303,6 +338,7 @@ describe("shapes of a Llama", () => {
     [{ headWidth: 3 }, "an even `headWidth`, of pairs that turn, got 3"],
     [{ hidden: 0.5 }, "`hidden` to be a whole number from 1, got 0.5"],
     [{ epsilon: 0 }, "`epsilon` above 0, got 0"],
+    [{ headNorm: true, qkvBias: true }, "`headNorm` or `qkvBias`, got both"],
   ])("that cannot be are refused: %j", (change, message) => {
     const shape = completeShape({ ...asked, ...change });
     expect(() => architectureOf(shape).check(shape)).toThrow(message);

@@ -88,7 +88,7 @@ test("a GGUF writes what its directory does, and one of another architecture is 
   const refused = generate([path, ...args]);
   expect([refused.status, refused.stdout]).toEqual([1, ""]);
   expect(refused.stderr).toContain(
-    'Expected a GGUF of `general.architecture` gpt2, llama, qwen3, got "gptj"',
+    'Expected a GGUF of `general.architecture` gpt2, llama, qwen2, qwen3, got "gptj"',
   );
 });
 

@@ -222,6 +222,11 @@ describe("refused in a line", () => {
       'a rope of type default, linear, llama3 or yarn, which llama.cpp computes, got "dynamic"',
     ],
     [
+      "factors that go by a text's length",
+      rope({ rope_type: "longrope", rope_theta: 1e4, short_factor: [1], long_factor: [2], attention_factor: 1 }), // prettier-ignore
+      'llama3 or yarn, which llama.cpp computes, got "longrope"',
+    ],
+    [
       "a rope that older files have beside",
       { config: { rope_scaling: { type: "dynamic", factor: 2 } } },
       'llama3 or yarn, which llama.cpp computes, got "dynamic"',

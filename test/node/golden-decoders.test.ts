@@ -4,6 +4,7 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { readFolder } from "../../src/checkpoints/read-heads.ts";
+import { logarithm } from "../../src/checkpoints/yarn.ts";
 import { loadWeights } from "../../src/generation/load-weights.ts";
 import { decoderOf } from "../../src/model/architectures.ts";
 import { KeyValueCache } from "../../src/model/key-value-cache.ts";
@@ -80,25 +81,41 @@ describe("a decoder has the logits", () => {
     }
   });
 
-  test.each(["llama", "qwen3"])(
-    "that the definition of %s gives",
-    async (name) => {
-      const config = DECODERS[name]!;
-      const values = randomValues(decoderShapes(config), { normsAt: 1 });
-      const tensors = [...values].map(([tensor, each]) => ({
-        name: tensor,
-        shape: each.shape,
-        values: Float32Array.from(each.values),
-      }));
-      const expected = llamaLogits(
-        config,
-        (tensor) => values.get(tensor)?.values,
-        TOKENS,
-      );
-      const rows = await decoded(directoryOf(config, tensors), TOKENS);
-      expect(furthest(rows, expected)).toBeLessThan(1e-5);
-    },
-  );
+  test.each([
+    "llama",
+    "llama with Llama 3.1's rope",
+    "mistral with a linear rope",
+    "qwen2 with a yarn rope",
+    "llama with a yarn rope of a length of its own",
+    "qwen3 with a yarn rope of two lengths",
+    "llama of a factor a pair",
+    "qwen2",
+    "qwen3",
+  ])("that the definition of %s gives", async (name) => {
+    const config = DECODERS[name]!;
+    const values = randomValues(decoderShapes(config), { normsAt: 1 });
+    const tensors = [...values].map(([tensor, each]) => ({
+      name: tensor,
+      shape: each.shape,
+      values: Float32Array.from(each.values),
+    }));
+    const expected = llamaLogits(
+      config,
+      (tensor) => values.get(tensor)?.values,
+      TOKENS,
+    );
+    const rows = await decoded(directoryOf(config, tensors), TOKENS);
+    expect(furthest(rows, expected)).toBeLessThan(1e-5);
+  });
+});
+
+test("logarithms are Math.log's but for the last bits", () => {
+  for (let i = 1; i < 4000; i++) {
+    const x = i % 2 ? i * i * 97.3 : 1 / (i * 1.7);
+    const error = Math.abs(logarithm(x) - Math.log(x));
+    expect(error).toBeLessThanOrEqual(1e-15 * Math.max(1, Math.abs(Math.log(x)))); // prettier-ignore
+  }
+  expect(logarithm(1)).toBe(0);
 });
 
 test("cosines and sines are those of any angle that a position has", () => {
@@ -113,8 +130,8 @@ test("cosines and sines are those of any angle that a position has", () => {
 test.each([
   [{ attention_bias: true }, "`attention_bias` false, got true"],
   [
-    { rope_parameters: { rope_type: "llama3" } },
-    '`rope_type` default, got "llama3"',
+    { rope_parameters: { rope_type: "dynamic", factor: 2 } },
+    '`rope_type` default, linear, llama3, yarn, longrope, got "dynamic"',
   ],
   [{ num_key_value_heads: 3 }, "a multiple of `num_key_value_heads`, got 4"],
   [{ hidden_size: "64" }, 'a whole number `hidden_size` from 1, got "64"'],

@@ -58,7 +58,7 @@ afterAll(async () => {
 /** What a run is told of its model; the rest follows. */
 type Asked = Pick<
   ModelRequest,
-  "arch" | "tied" | "headNorm" | "heads" | "headWidth"
+  "arch" | "tied" | "headNorm" | "qkvBias" | "heads" | "headWidth"
 >;
 
 const shapeOf = (tokenizer: Bpe, asked: Asked) =>
@@ -133,6 +133,7 @@ describe.each<[string, Bpe, Asked]>([
     new Bpe([]),
     { arch: "llama", heads: 6, headWidth: 16 },
   ],
+  ["byte pairs, of a Qwen2", PAIRS, { arch: "llama", qkvBias: true }],
   ["byte pairs, of a Qwen3", PAIRS, { arch: "llama", headNorm: true }],
 ])("a run on %s", (name, tokenizer, asked) => {
   const model = shapeOf(tokenizer, asked);
@@ -250,7 +251,7 @@ describe("a model by transformers", () => {
       { model_type: "llama" },
       "a whole number `num_hidden_layers` from 1, got undefined",
     ],
-    [{ model_type: "mamba" }, "one of gpt2, llama, mistral, qwen3, got"],
+    [{ model_type: "mamba" }, "one of gpt2, llama, mistral, qwen2, qwen3, got"],
     [
       { activation_function: "relu" },
       '`activation_function` "gelu_new", got "relu"',

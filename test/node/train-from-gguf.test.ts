@@ -92,7 +92,7 @@ test("what is no such GGUF is refused by what it is", async () => {
   const changed = (from: string, to: string) =>
     Buffer.from(head.toString("latin1").replace(from, to), "latin1");
   expect(await refused(head.subarray(0, 1000))).toEqual([1, expect.stringMatching(/^Expected .*, got /)]); // prettier-ignore
-  expect(await refused(changed("gpt2", "bert"))).toEqual([1, expect.stringContaining('`general.architecture` gpt2, llama, qwen3, got "bert"')]); // prettier-ignore
+  expect(await refused(changed("gpt2", "bert"))).toEqual([1, expect.stringContaining('`general.architecture` gpt2, llama, qwen2, qwen3, got "bert"')]); // prettier-ignore
   expect(await refused(head, "--resume")).toEqual([2, expect.stringContaining("got parameters only in")]); // prettier-ignore
   expect(await refused(head, "--tokenizer", "byte")).toEqual([2, expect.stringContaining("Expected no --tokenizer or")]); // prettier-ignore
   // Another pair is the first: no merges of these ids.

@@ -27,9 +27,13 @@ type Rope = {
   low_freq_factor?: number;
   high_freq_factor?: number;
   original_max_position_embeddings?: number;
-  attention_factor?: number;
   mscale?: number;
   mscale_all_dim?: number;
+  beta_fast?: number;
+  beta_slow?: number;
+  truncate?: boolean;
+  attention_factor?: number;
+  long_factor?: readonly number[];
 };
 
 /** A tensor by its name; of biases and the like those that there are. */
@@ -248,50 +252,55 @@ function softmax(scores: Float64Array): Float64Array {
   return powers.map((power) => power / total);
 }
 
-/** Rotary position: channels i and i + length / 2 are a pair. */
+/** Rotary position: channels i and i + length / 2 are a pair. YaRN makes queries and keys larger, too. */
 function turned(x: Float64Array, position: number, rope: Rope) {
   const half = x.length / 2;
+  const gain = rope.rope_type === "yarn" ? yarnGain(rope) : 1;
   return x.map((value, i) => {
     const angle = position * frequency(rope, i % half, half);
     const partner = i < half ? -x[i + half]! : x[i - half]!;
-    const turned = value * Math.cos(angle) + partner * Math.sin(angle);
-    return turned * (rope.rope_type === "yarn" ? yarnSize(rope) : 1);
+    return gain * (value * Math.cos(angle) + partner * Math.sin(angle));
   });
 }
 
 /** What yarn makes queries and keys longer by (Peng et al., arXiv 2309.00071, §3.4), or what is told instead. */
-function yarnSize({ factor, attention_factor: told, ...rope }: Rope): number {
+function yarnGain({ factor, attention_factor: told, ...rope }: Rope): number {
   const size = (by: number) => 0.1 * by * Math.log(factor!) + 1;
   const { mscale: own, mscale_all_dim: all } = rope;
   return told ?? (own && all ? size(own) / size(all) : size(1));
 }
 
-/** Yarn slows pairs by how often they turn in the original context: from 32 times on not at all, below once by the factor. */
-function yarnFrequency(rope: Rope, pair: number, half: number): number {
-  const bound = (turns: number) =>
-    (half *
-      Math.log(
-        rope.original_max_position_embeddings! / (turns * 2 * Math.PI),
-      )) /
-    Math.log(rope.rope_theta);
-  const low = Math.max(0, Math.floor(bound(32)));
-  const high = Math.min(2 * half - 1, Math.ceil(bound(1)));
-  const slowed = Math.min(1, Math.max(0, (pair - low) / (high - low)));
-  const plain = rope.rope_theta ** (-pair / half);
-  return plain * (1 - slowed + slowed / rope.factor!);
-}
-
-/** Of a pair. Llama 3.1 slows those that turn less than once in the context it was trained on. */
-function frequency(rope: Rope, pair: number, half: number): number {
-  if (rope.rope_type === "yarn") return yarnFrequency(rope, pair, half);
-  const plain = rope.rope_theta ** (-pair / half);
-  if (rope.rope_type === "linear") return plain / rope.factor!;
-  if (rope.rope_type !== "llama3") return plain;
-  const turns =
-    (rope.original_max_position_embeddings! * plain) / (2 * Math.PI);
-  const [low, high] = [rope.low_freq_factor!, rope.high_freq_factor!];
-  const share = Math.min(1, Math.max(0, (turns - low) / (high - low)));
-  return plain * (share + (1 - share) / rope.factor!);
+/** Of a pair. What turns often in the context that was trained on stays, what turns seldom slows down. */
+function frequency(rope: Rope, pair: number, pairs: number): number {
+  const plain = rope.rope_theta ** (-pair / pairs);
+  const clamped = (share: number) => Math.min(1, Math.max(0, share));
+  const mixed = (share: number) => plain * (share + (1 - share) / rope.factor!);
+  const context = rope.original_max_position_embeddings!;
+  switch (rope.rope_type) {
+    case "linear":
+      return mixed(0);
+    case "longrope":
+      return plain / rope.long_factor![pair]!;
+    case "llama3": {
+      const turns = (context * plain) / (2 * Math.PI);
+      const [low, high] = [rope.low_freq_factor!, rope.high_freq_factor!];
+      return mixed(clamped((turns - low) / (high - low)));
+    }
+    case "yarn": {
+      // The pair that would turn so often: rope_theta^(pair / pairs) = context / (2 π turns).
+      const pairOf = (turns: number) =>
+        pairs * (Math.log(context / (2 * Math.PI * turns)) / Math.log(rope.rope_theta)); // prettier-ignore
+      const round = rope.truncate !== false;
+      const [from, to] = [pairOf(rope.beta_fast ?? 32), pairOf(rope.beta_slow ?? 1)]; // prettier-ignore
+      const first = Math.max(0, round ? Math.floor(from) : from);
+      const last = Math.min(2 * pairs - 1, round ? Math.ceil(to) : to);
+      const width = last === first ? 0.001 : last - first;
+      return mixed(1 - clamped((pair - first) / width));
+    }
+    case undefined:
+    default:
+      return plain;
+  }
 }
 
 function dot(a: Float64Array, b: Float64Array): number {

@@ -7,7 +7,11 @@ import { normals } from "./random.ts";
 const VOCABULARY = 256;
 const [WIDTH, INNER, HEADS, GROUPS, LENGTH, EXPERTS] = [64, 96, 4, 2, 16, 4];
 
+/** One for each pair of channels. */
+const FACTORS = Array.from({ length: LENGTH / 2 }, (_, pair) => 1 + pair / 3);
+
 type Config = Record<string, unknown> & { model_type: string };
+type Rope = LlamaConfig["rope_parameters"];
 type Values = ReadonlyMap<string, { shape: number[]; values: Float32Array }>;
 type Shapes = [name: string, ...shape: number[]][];
 
@@ -85,6 +89,18 @@ export const DECODERS: Record<string, Config & LlamaConfig> = {
       mscale: 2,
       mscale_all_dim: 0.5,
     },
+  },
+  "llama of a factor a pair": {
+    model_type: "llama",
+    ...BASE,
+    rope_parameters: {
+      rope_theta: 10_000,
+      rope_type: "longrope",
+      factor: 1,
+      short_factor: FACTORS,
+      long_factor: FACTORS,
+      attention_factor: 1,
+    } as Rope,
   },
   mixtral: {
     model_type: "mixtral",

@@ -5,15 +5,22 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
-import { GPT2, llamaNames, type Names, QWEN3 } from "../gguf/names.ts";
+import { GPT2, llamaNames, type Names, QWEN2, QWEN3 } from "../gguf/names.ts";
 import { Hyperparameters } from "../gguf/hyperparameters.ts";
+import { attentionOf } from "../yarn.ts";
 import type { GgufKeys } from "./keys.ts";
 
 /** The config, and the mapping of tensor names. */
 export type ToldModel = { config: ModelConfig; names: Names };
 
-/** Known from the tensors: the token table's rows, and whether there is a head. */
-export type GgufSizes = { vocabulary: number; hasHead: boolean };
+/** Known from the tensors. */
+export type GgufSizes = {
+  /** Rows of the token table. */
+  vocabulary: number;
+  hasHead: boolean;
+  /** The divisor of each channel pair's rotary frequency, from `rope_freqs.weight`. */
+  ropeFactors?: readonly number[] | undefined;
+};
 
 type Known = {
   keys: readonly string[];
@@ -47,6 +54,9 @@ const DECODER_KEYS = [
   "rope.dimension_count",
   "rope.freq_base",
   "rope.scaling.type",
+  "rope.scaling.factor",
+  "rope.scaling.original_context_length",
+  "rope.scaling.attn_factor",
 ];
 
 const MODELS: Readonly<Record<string, Known>> = {
@@ -74,6 +84,13 @@ const MODELS: Readonly<Record<string, Known>> = {
       const config = { model_type: "llama", ...decoderConfig(keys, sizes) };
       return { config, names: llamaNames(new Hyperparameters(config)) };
     },
+  },
+  qwen2: {
+    keys: DECODER_KEYS,
+    model: (keys, sizes) => ({
+      config: { model_type: "qwen2", ...decoderConfig(keys, sizes) },
+      names: QWEN2,
+    }),
   },
   qwen3: {
     keys: DECODER_KEYS,
@@ -139,7 +156,7 @@ function asWritten(value: number): number {
 /** Config of models with RMS norms and rotary positions. Errors: `invalid_config` for unsupported positions or heads */
 function decoderConfig(
   keys: Own,
-  { vocabulary, hasHead }: GgufSizes,
+  { vocabulary, hasHead, ropeFactors }: GgufSizes,
 ): Record<string, unknown> {
   const width = keys.needed("embedding_length");
   const heads = keys.needed("attention.head_count");
@@ -150,9 +167,6 @@ function decoderConfig(
       `heads of an even number of channels, at most ${MAX_HEAD}`,
       `${headLength}`,
     );
-  const scaling = keys.text("rope.scaling.type") ?? "none";
-  if (scaling !== "none")
-    throw notComputed(keys, "`rope.scaling.type` none", shown(scaling));
   for (const key of ["attention.value_length", "rope.dimension_count"]) {
     const length = keys.number(key) ?? headLength;
     if (length !== headLength)
@@ -172,9 +186,45 @@ function decoderConfig(
     head_dim: headLength,
     rms_norm_eps: asWritten(keys.needed("attention.layer_norm_rms_epsilon")),
     rope_theta: asWritten(keys.number("rope.freq_base") ?? 10_000),
+    ...ropeScaling(keys, ropeFactors),
     vocab_size: vocabulary,
     tie_word_embeddings: !hasHead,
     hidden_act: "silu",
+  };
+}
+
+/** As transformers has it; nothing of a plain one. Errors: `invalid_config` for one that is computed otherwise */
+function ropeScaling(
+  keys: Own,
+  factors: readonly number[] | undefined,
+): { rope_scaling?: Record<string, unknown> } {
+  const type = keys.text("rope.scaling.type") ?? "none";
+  if (!["none", "linear", "yarn"].includes(type))
+    throw notComputed(keys, "`rope.scaling.type` none, linear or yarn", shown(type)); // prettier-ignore
+  if (type !== "none" && factors)
+    throw notComputed(keys, "`rope.scaling.type` none beside rope_freqs.weight", shown(type)); // prettier-ignore
+  if (factors)
+    return {
+      rope_scaling: {
+        rope_type: "longrope",
+        short_factor: factors,
+        long_factor: factors,
+        attention_factor: 1,
+      },
+    };
+  if (type === "none") return {};
+  const factor = asWritten(keys.needed("rope.scaling.factor"));
+  if (type === "linear") return { rope_scaling: { rope_type: type, factor } };
+  const attention = asWritten(keys.number("rope.scaling.attn_factor") ?? 1);
+  return {
+    rope_scaling: {
+      rope_type: type,
+      factor,
+      original_max_position_embeddings: keys.needed(
+        "rope.scaling.original_context_length",
+      ),
+      attention_factor: attention * attentionOf(factor),
+    },
   };
 }
 

@@ -7,6 +7,7 @@ import { TOKENIZER_FILE } from "../gguf/tokenizer-json.ts";
 import { type OpenBeside, placesIn, readGgufParts } from "../gguf-parts.ts";
 import type { Folder, RangedFile } from "../read-heads.ts";
 import { modelOfGguf } from "./config.ts";
+import { ropeFactorsIn } from "./rope-factors.ts";
 import { GgufKeys } from "./keys.ts";
 import { tensorsOfGguf } from "./tensors.ts";
 import { type GgufVocabulary, vocabularyOfGguf } from "./tokenizer.ts";
@@ -40,11 +41,12 @@ export async function ggufFolder(
       `Expected a GGUF of a model that writes text, with ${TABLE}, got none`,
     );
   const vocabulary = table.shape[0]!;
+  const files = new Map(found.parts.map((part) => [part.name, part.file]));
   const { config, names } = modelOfGguf(keys, {
     vocabulary,
     hasHead: ranges.some(({ name }) => name === HEAD),
+    ropeFactors: await ropeFactorsIn(ranges, files),
   });
-  const files = new Map(found.parts.map((part) => [part.name, part.file]));
   const { floats, ggml } = tensorsOfGguf(ranges, names);
   let unread: GgufKeys | undefined = keys;
   let read: GgufVocabulary | undefined;

@@ -9,11 +9,9 @@ import {
 } from "../../formats/tensor.ts";
 import type { CheckpointTensor, GgmlTensor } from "../checkpoint.ts";
 import type { Destination, Names } from "../gguf/names.ts";
+import { ROPE_FACTORS } from "./rope-factors.ts";
 
 const GGML_TYPES = ["Q8_0", "MXFP4"] as const;
-
-/** Scaling factors of rotary positions in Llama 3.1 and later. */
-const ROPE_FACTORS = "rope_freqs.weight";
 
 /** Errors: `unsupported_dtype` for unsupported types; `invalid_config` for tensors that do not belong to the model */
 export function tensorsOfGguf(
@@ -24,6 +22,7 @@ export function tensorsOfGguf(
   const ggml: GgmlTensor[] = [];
   const modules = byModule(names);
   for (const tensor of tensors) {
+    if (tensor.name === ROPE_FACTORS) continue;
     const { file, start, end, dtype, shape } = tensor;
     const { name, turned, rows } = sourceOf(modules, tensor.name);
     const place = { name, file, start, end };
@@ -76,6 +75,6 @@ function sourceOf(modules: ReadonlyMap<string, Source>, name: string): Source {
     return { ...found, name: found.name.replace("#", `${layer}`) + ending };
   throw new AppError(
     "invalid_config",
-    `Expected the tensors of a model that is computed here, got ${quoted(name)}${name === ROPE_FACTORS ? ", which scales rotary positions" : ""}`,
+    `Expected the tensors of a model that is computed here, got ${quoted(name)}`,
   );
 }

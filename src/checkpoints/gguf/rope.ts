@@ -1,4 +1,5 @@
 /** Rotary positions, as config.json has them and as llama.cpp wants them. */
+import { attentionOf, yarnAttention } from "../yarn.ts";
 import {
   headLength,
   type Hyperparameters,
@@ -42,6 +43,14 @@ function ropeOf(config: Hyperparameters, of?: string): Rope {
   };
 }
 
+/** Of `longrope`, where long texts have those of short ones. */
+function soleFactors({ get }: Rope): number[] | undefined {
+  const long = get("long_factor");
+  if (!Array.isArray(long) || get("attention_factor") !== 1) return undefined;
+  const isSame = JSON.stringify(get("short_factor")) === JSON.stringify(long);
+  return isSame ? (long as number[]) : undefined;
+}
+
 function textOf(type: unknown): string {
   return typeof type === "string" ? type : "default";
 }
@@ -63,7 +72,8 @@ export function ropePairs(
   const share = number("partial_rotary_factor") ?? config.maybe("partial_rotary_factor") ?? 1; // prettier-ignore
   if (share !== 1) throw notComputed("`partial_rotary_factor` 1", `${share}`);
   const base: Pairs = [["rope.freq_base", real(rope.base)]];
-  if (type === "default" || (type === "llama3" && withFactors)) return base;
+  const hasTensor = type === "llama3" || (type === "longrope" && soleFactors(rope)); // prettier-ignore
+  if (type === "default" || (hasTensor && withFactors)) return base;
   const factor = number("factor");
   if (!["linear", "yarn"].includes(type) || factor === undefined)
     throw notComputed(
@@ -95,18 +105,13 @@ function yarnPairs(
   const original =
     number("original_max_position_embeddings") ??
     config.number("max_position_embeddings");
-  const growth = (by: number) =>
-    factor > 1 ? 0.1 * by * Math.log(factor) + 1 : 1;
-  const [own, all] = [number("mscale"), number("mscale_all_dim")];
-  // llama.cpp multiplies by `growth(1)` itself; transformers does where it is told nothing else.
-  const told =
-    number("attention_factor") ??
-    (own && all ? growth(own) / growth(all) : undefined);
+  // llama.cpp multiplies what follows from the factor by it.
+  const attention = yarnAttention(factor, number) / attentionOf(factor);
   return [
     ["rope.scaling.original_context_length", uint32(original)],
-    ...(told === undefined
+    ...(attention === 1
       ? []
-      : ([["rope.scaling.attn_factor", real(told / growth(1))]] as const)),
+      : ([["rope.scaling.attn_factor", real(attention)]] as const)),
   ];
 }
 
@@ -123,13 +128,20 @@ export function slidingBase(config: Hyperparameters): number | undefined {
  * `factor`, short ones by one, and those between by a mean of both; undefined for other ropes.
  */
 export function freqFactors(config: Hyperparameters): Float32Array | undefined {
-  const { type, base, number } = ropeOf(config);
+  const rope = ropeOf(config);
+  const { type, base, number } = rope;
+  if (type === "longrope") {
+    const factors = soleFactors(rope);
+    return factors && Float32Array.from(factors);
+  }
   if (type !== "llama3") return undefined;
   const length = headLength(config);
   const factor = number("factor") ?? 8;
   const low = number("low_freq_factor") ?? 1;
   const high = number("high_freq_factor") ?? 4;
-  const context = number("original_max_position_embeddings") ?? 8192;
+  const context =
+    number("original_max_position_embeddings") ??
+    config.number("max_position_embeddings");
   return Float32Array.from({ length: length / 2 }, (_, i) => {
     const waves = (context / (2 * Math.PI)) * base ** ((-2 * i) / length);
     if (waves > high) return 1;

@@ -26,7 +26,7 @@ export const trainArgs = {
   ),
   from: valued(
     "PATH",
-    "Start from the weights and sizes of a checkpoint, or of a GPT-2, Llama or Qwen3 directory or GGUF",
+    "Start from the weights and sizes of a checkpoint, or of a GPT-2, Llama or Qwen directory or GGUF",
   ),
   resume: flag(
     "Continue the interrupted run; or with --from and a checkpoint saved with --full, restore its optimizer, step and options as well, except options given explicitly",

@@ -1,7 +1,13 @@
 /** GPT-2 for text generation, with a key-value cache. */
 import type { ModelSizes } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
-import { attend, geluTanh, layerNorm, sum } from "../../kernels/decode.ts";
+import {
+  addToRows,
+  attend,
+  geluTanh,
+  layerNorm,
+  sum,
+} from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   checkToken,
@@ -130,11 +136,7 @@ function linear(
   weights: DecoderWeights,
 ): void {
   weights.multiply(out, weight.name, x, tokens);
-  kernels().arena.scope(() => {
-    const added = weights.values(bias.name);
-    for (let t = 0; t < tokens; t++) {
-      const row = out + 4 * t * outFeatures;
-      sum(row, row, added, outFeatures);
-    }
-  });
+  kernels().arena.scope(() =>
+    addToRows(out, weights.values(bias.name), tokens, outFeatures),
+  );
 }

@@ -42,6 +42,7 @@ export function completeShape(asked: ModelRequest & ModelSizes): LlamaShape {
     epsilon: asked.epsilon ?? 1e-5,
     tied: asked.tied ?? true,
     headNorm: asked.headNorm ?? false,
+    ...(asked.qkvBias && { qkvBias: true }),
   };
 }
 
@@ -73,6 +74,8 @@ export function checkShape(shape: LlamaShape): void {
       "an even `headWidth`, of pairs that turn",
       String(headWidth),
     );
+  if (shape.headNorm && shape.qkvBias)
+    throw invalidConfig("`headNorm` or `qkvBias`", "both, as no model has");
   for (const name of ["ropeBase", "epsilon"] as const) {
     const value = shape[name];
     if (!(value > 0 && value < Infinity))

@@ -1,12 +1,19 @@
 /**
- * Llama, Mistral and Qwen3, token by token: RMSNorm, rotary positions, groups of heads that share keys and
+ * Llama, Mistral, Qwen2 and Qwen3, token by token: RMSNorm, rotary positions, groups of heads that share keys and
  * values, SwiGLU.
  *
  *   middle = input + o(attention(rotary(q(n1)), rotary(k(n1)), v(n1))),  n1 = norm(input)
  *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
  */
 import type { Pointer } from "../../kernels/arena.ts";
-import { attend, rmsNorm, rotary, sum, swiglu } from "../../kernels/decode.ts";
+import {
+  addToRows,
+  attend,
+  rmsNorm,
+  rotary,
+  sum,
+  swiglu,
+} from "../../kernels/decode.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import {
   checkToken,
@@ -20,6 +27,7 @@ import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
 import { shapeOf } from "./hugging-face.ts";
 import {
+  biasInLayer,
   FINAL_NORM,
   HEAD,
   inLayer,
@@ -29,15 +37,16 @@ import {
   TABLE,
   tiedHead,
 } from "./parameters.ts";
-import { frequencies, rotaryAngles } from "./rotary-angles.ts";
+import type { Turns } from "./rope-scaling.ts";
+import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
 /** Errors: `invalid_config` for a model that is computed otherwise */
 export function llamaDecoder(
   config: Readonly<Record<string, unknown>>,
 ): Decoder {
   const shape = shapeOf(config);
-  const { width: C, context, vocabulary, layers, headWidth } = shape;
-  const turns = frequencies(shape.ropeBase, headWidth / 2);
+  const { width: C, context, vocabulary, layers } = shape;
+  const turns = turnsOf(shape);
   return {
     context,
     vocabulary,
@@ -78,7 +87,7 @@ function block(
   N: number,
   layer: number,
   shape: LlamaShape,
-  turns: Float64Array,
+  turns: Turns,
   weights: DecoderWeights,
   cache: KeyValueCache,
 ): void {
@@ -94,9 +103,15 @@ function block(
     const norm1 = weights.values(own("input_layernorm"));
     const normed = arena.allocF32(N * C);
     rmsNorm(normed, x, norm1, N, C, epsilon);
-    const q = linear("self_attn.q_proj", normed, heads * headWidth);
-    const k = linear("self_attn.k_proj", normed, groups * headWidth);
-    const v = linear("self_attn.v_proj", normed, groups * headWidth);
+    const projected = (name: "q" | "k" | "v", outFeatures: number) => {
+      const out = linear(`self_attn.${name}_proj`, normed, outFeatures);
+      if (shape.qkvBias)
+        addToRows(out, weights.values(biasInLayer(layer, name)), N, outFeatures); // prettier-ignore
+      return out;
+    };
+    const q = projected("q", heads * headWidth);
+    const k = projected("k", groups * headWidth);
+    const v = projected("v", groups * headWidth);
     const angles = rotaryAngles(turns, cache.length, N);
     for (const [name, at, count] of [
       ["q", q, heads],

@@ -1,7 +1,7 @@
-/** A shape as transformers' config.json of a Llama, a Mistral or a Qwen3 has it, and back. */
+/** A shape as transformers' config.json of a Llama, a Mistral, a Qwen2 or a Qwen3 has it, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
-import { invalidConfig } from "../shape-checks.ts";
+import { positive, ropeConfig, ropeOf, unlike } from "./rope-config.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -26,6 +26,7 @@ const FIXED: Record<string, readonly unknown[]> = {
 /** What is not told is so in transformers; nothing is a value of its own there. */
 const UNTOLD: Record<string, Record<string, number | undefined>> = {
   mistral: { num_key_value_heads: 8, sliding_window: 4096 },
+  qwen2: { num_key_value_heads: 32 },
   qwen3: { num_key_value_heads: 32, head_dim: 128 },
 };
 
@@ -43,9 +44,7 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     head_dim: shape.headWidth,
     hidden_act: "silu",
     rms_norm_eps: shape.epsilon,
-    // As transformers has it from its version 5 on, and before.
-    rope_parameters: { rope_theta: shape.ropeBase, rope_type: "default" },
-    rope_theta: shape.ropeBase,
+    ...ropeConfig(shape),
     ...kind.rest,
     tie_word_embeddings: shape.tied,
     dtype: "float32",
@@ -55,8 +54,17 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
   };
 }
 
+/** Of these a window is told in every file, and is there where `use_sliding_window` says so. */
+const QWENS: readonly unknown[] = ["qwen2", "qwen3"];
+
 /** Llama's class takes no width but a multiple of its heads; Mistral's, which computes the same, takes any. */
-function kindOf({ headNorm, width, heads }: LlamaShape) {
+function kindOf({ headNorm, qkvBias, width, heads }: LlamaShape) {
+  if (qkvBias)
+    return {
+      architecture: "Qwen2ForCausalLM",
+      type: "qwen2",
+      rest: { use_sliding_window: false },
+    };
   if (headNorm)
     return {
       architecture: "Qwen3ForCausalLM",
@@ -89,20 +97,24 @@ export function shapeOf(config: Config): LlamaShape {
     Object.entries(SIZES).map(([name, key]) => [name, size(key)]),
   ) as Record<keyof typeof SIZES, number>;
   const { layers, width, heads, hidden, context, vocabulary } = sizes;
+  const headWidth = size("head_dim", width / heads);
+  const { ropeBase, ropeScaling } = ropeOf(config, context, headWidth);
   const shape: LlamaShape = {
     arch: "llama",
     layers,
     width,
     heads,
     groups: size("num_key_value_heads", heads),
-    headWidth: size("head_dim", width / heads),
+    headWidth,
     hidden,
     context,
     vocabulary,
-    ropeBase: ropeBase(config),
+    ropeBase,
     epsilon: positive(config, "rms_norm_eps", 1e-6),
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
+    ...(config.model_type === "qwen2" && { qkvBias: true }),
+    ...(ropeScaling && { ropeScaling }),
   };
   checkWindow(config, context);
   if (heads % shape.groups !== 0)
@@ -130,11 +142,11 @@ function orUntold(config: Config, key: string): unknown {
   return told === undefined ? UNTOLD[String(config.model_type)]?.[key] : told;
 }
 
-/** A window that holds the whole context hides nothing; Qwen3 has one only where it says so. */
+/** A window that holds the whole context hides nothing. */
 function checkWindow(config: Config, context: number): void {
   const { model_type: type, use_sliding_window: slides = false } = config;
   const window = orUntold(config, "sliding_window") ?? null;
-  if (window === null || (type === "qwen3" && slides === false)) return;
+  if (window === null || (QWENS.includes(type) && slides === false)) return;
   if (typeof window === "number" && window >= context) return;
   const untold = config.sliding_window === undefined;
   const unless = untold ? " told, since it is 4096 where it is not" : "";
@@ -146,37 +158,4 @@ function checkLayerTypes({ layer_types: types }: Config): void {
   const other = list.find((type) => type !== null && type !== "full_attention");
   if (other !== undefined)
     throw unlike("`layer_types` of full_attention alone", other);
-}
-
-/**
- * In `rope_parameters`, or as older files have it in `rope_scaling`, which goes before, and beside them. Errors: `invalid_config`
- * for other turns than the plain ones
- */
-function ropeBase(config: Config): number {
-  const { rope_scaling: scaling, rope_parameters: told } = config;
-  const key = scaling ? "rope_scaling" : "rope_parameters";
-  const parameters = (scaling || told) ?? {};
-  if (typeof parameters !== "object" || Array.isArray(parameters))
-    throw unlike(`an object \`${key}\``, parameters);
-  const own = parameters as Config;
-  const type = own.rope_type ?? own.type ?? "default";
-  if (type !== "default") throw unlike("`rope_type` default", type);
-  checkOneOf(own, "partial_rotary_factor", [null, 1]);
-  const [nested] = Object.entries(own).filter(
-    ([, value]) => typeof value === "object" && value !== null,
-  );
-  if (nested)
-    throw unlike(`\`${key}\` that all layers share`, Object.fromEntries([nested])); // prettier-ignore
-  const base = own.rope_theta === undefined ? config : own;
-  return positive(base, "rope_theta", 10_000);
-}
-
-function positive(config: Config, key: string, fallback: number): number {
-  const value = config[key] ?? fallback;
-  if (typeof value === "number" && value > 0 && value < Infinity) return value;
-  throw unlike(`\`${key}\` above 0`, value);
-}
-
-function unlike(expected: string, got: unknown) {
-  return invalidConfig(`config.json of a Llama with ${expected}`, shown(got));
 }

@@ -20,7 +20,7 @@ import { widths } from "./config.ts";
 import { headsBackward, headsForward } from "./head-norms.ts";
 import type { BlockTensors } from "./parameters.ts";
 import type { LlamaParts } from "./parts.ts";
-import { frequencies, rotaryAngles } from "./rotary-angles.ts";
+import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
 /** The tensor of each, and its name for people. */
 const LINEAR_TENSORS = {
@@ -37,9 +37,9 @@ export const LLAMA_LAYERS: Layers<LlamaParts> = {
   },
   allocMoments: (rows) => kernels().arena.allocF32(rows),
   allocKept: ({ shape, batch: { T, N } }) => {
-    const { heads, groups, headWidth, headNorm, ropeBase } = shape;
+    const { heads, groups, headNorm } = shape;
     const { arena } = kernels();
-    const angles = rotaryAngles(frequencies(ropeBase, headWidth / 2), 0, T);
+    const angles = rotaryAngles(turnsOf(shape), 0, T);
     const alloc = () => ({
       qkv: arena.allocF32(N * widths(shape).qkv),
       rstd: arena.allocF32(N * (heads + groups)),
@@ -48,7 +48,8 @@ export const LLAMA_LAYERS: Layers<LlamaParts> = {
   },
   linear(name, tensors) {
     const [tensor, title] = LINEAR_TENSORS[name];
-    return { weight: tensors[tensor], name: title };
+    const bias = name === "qkv" ? tensors.qkvBias : undefined;
+    return { weight: tensors[tensor], bias, name: title };
   },
   norm: { forward: normForward, backward: normBackward },
   attention: {

@@ -7,7 +7,7 @@ import type { LlamaShape } from "../../api/run-config.ts";
 import type { TiedHead } from "../../checkpoints/model-tensors.ts";
 import type { ModelTensors } from "../layers.ts";
 import {
-  joinedMatrices,
+  joined,
   layOut,
   type ParameterGroup,
   type ParameterTable,
@@ -27,6 +27,8 @@ export const NOT_READ = /rotary_emb\.inv_freq$/;
 export type BlockTensors = {
   norm1: ParameterTensor; // [C]
   qkv: ParameterTensor; // [(NH + 2 · groups) · D, C]
+  /** [(NH + 2 · groups) · D], where queries, keys and values have biases. */
+  qkvBias: ParameterTensor | undefined;
   /** [D] each, where heads are normed. */
   headNorms: { q: ParameterTensor; k: ParameterTensor } | undefined;
   attentionOut: ParameterTensor; // [C, NH · D]
@@ -43,6 +45,8 @@ export const FINAL_NORM = "model.norm.weight";
 /** Of one layer, by their names in it. */
 export const inLayer = (layer: number, name: string): string =>
   `model.layers.${layer}.${name}.weight`;
+export const biasInLayer = (layer: number, name: "q" | "k" | "v"): string =>
+  `model.layers.${layer}.self_attn.${name}_proj.bias`;
 
 /** Where each tensor lies. */
 export function parameterTable(shape: LlamaShape): ParameterTable {
@@ -75,6 +79,12 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     add("matrix", own("self_attn.q_proj"), [queries, C], plain);
     add("matrix", own("self_attn.k_proj"), [keys, C], plain, true);
     add("matrix", own("self_attn.v_proj"), [keys, C], plain, true);
+    if (shape.qkvBias) {
+      const zero = { value: 0 };
+      add("vector", biasInLayer(layer, "q"), [queries], zero);
+      add("vector", biasInLayer(layer, "k"), [keys], zero, true);
+      add("vector", biasInLayer(layer, "v"), [keys], zero, true);
+    }
     if (shape.headNorm) {
       norm("self_attn.q_norm", D);
       norm("self_attn.k_norm", D);
@@ -101,10 +111,14 @@ export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
     head: tied ? tokenEmbedding : tensor(HEAD),
     blocks: Array.from({ length: layers }, (_, layer) => {
       const own = (name: string) => tensor(inLayer(layer, name));
-      const asOne = (...names: string[]) => joinedMatrices(names.map(own));
+      const asOne = (...names: string[]) => joined(names.map(own));
+      const bias = (name: "q" | "k" | "v") => tensor(biasInLayer(layer, name));
       return {
         norm1: own("input_layernorm"),
         qkv: asOne("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
+        qkvBias: shape.qkvBias
+          ? joined([bias("q"), bias("k"), bias("v")])
+          : undefined,
         headNorms: headNorm
           ? { q: own("self_attn.q_norm"), k: own("self_attn.k_norm") }
           : undefined,

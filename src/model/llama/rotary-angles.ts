@@ -4,12 +4,24 @@
  */
 import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
+import type { LlamaShape } from "../../api/run-config.ts";
+import { scaledTurns, type Turns } from "./rope-scaling.ts";
 
 /** π/2 in two parts; the first has so few bits that its multiples are exact. */
 const HALF_PI_HIGH = 1.5707963267341256;
 const HALF_PI_LOW = 6.077100506506192e-11;
 /** Terms of the series: within a quarter of π the next is below 2^−53. */
 const TERMS = 9;
+
+/** How a shape's positions turn. */
+export function turnsOf({
+  headWidth,
+  ropeBase,
+  ropeScaling,
+}: Pick<LlamaShape, "headWidth" | "ropeBase" | "ropeScaling">): Turns {
+  const plain = frequencies(ropeBase, headWidth / 2);
+  return scaledTurns(plain, ropeBase, ropeScaling);
+}
 
 /** base^(−i / half) for each pair of channels. */
 export function frequencies(base: number, half: number): Float64Array {
@@ -22,12 +34,12 @@ export function frequencies(base: number, half: number): Float64Array {
 
 /** Of `tokens` from position `first` on, f32 [tokens, half] each, in the caller's scope. */
 export function rotaryAngles(
-  turns: Float64Array,
+  { perToken, magnitude }: Turns,
   first: number,
   tokens: number,
 ): Angles {
   const { arena } = kernels();
-  const { length: half } = turns;
+  const { length: half } = perToken;
   const cosines = arena.allocF32(tokens * half);
   const sines = arena.allocF32(tokens * half);
   const [toCosines, toSines] = [cosines, sines].map((pointer) =>
@@ -35,9 +47,9 @@ export function rotaryAngles(
   ) as [Float32Array, Float32Array];
   for (let t = 0; t < tokens; t++)
     for (let i = 0; i < half; i++) {
-      const { cosine, sine } = onCircle((first + t) * turns[i]!);
-      toCosines[t * half + i] = cosine;
-      toSines[t * half + i] = sine;
+      const { cosine, sine } = onCircle((first + t) * perToken[i]!);
+      toCosines[t * half + i] = magnitude * cosine;
+      toSines[t * half + i] = magnitude * sine;
     }
   return { cosines, sines };
 }
