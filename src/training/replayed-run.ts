@@ -71,7 +71,7 @@ export class ReplayedRun {
   readonly #geometry: ShardGeometry;
   readonly #range: ShardRange;
   readonly #tokens: TokenCache;
-  readonly #tokenLengths: Uint8Array;
+  readonly #tokenLengths: Uint32Array;
   readonly #state: ShardState;
   /** Number of updates so far. */
   step: number;
@@ -81,7 +81,7 @@ export class ReplayedRun {
     state: ShardState,
     step: number,
     tokens: TokenCache,
-    tokenLengths: Uint8Array,
+    tokenLengths: Uint32Array,
   ) {
     this.#config = geometry.config;
     this.#range = geometry.range;

@@ -8,16 +8,16 @@ import type { TrainingService } from "./service.ts";
 export async function readTokenLengths(
   service: Pick<TrainingService, "tokenizer">,
   dataset: PinnedDataset,
-): Promise<Uint8Array> {
+): Promise<Uint32Array> {
   if (dataset.tokenizer === "byte")
-    return new Uint8Array(dataset.vocabulary).fill(1);
+    return new Uint32Array(dataset.vocabulary).fill(1);
   const tokenizer = readTokenizerJson(await service.tokenizer(dataset));
-  return Uint8Array.from(tokenizer.tokens(), ({ length }) => length);
+  return Uint32Array.from(tokenizer.tokens(), ({ length }) => length);
 }
 
 export function tokenLengthsBytes(
   { tokenizer }: Pick<PinnedDataset, "tokenizer">,
   { vocabulary }: Pick<ModelShape, "vocabulary">,
 ): number {
-  return tokenizer === "byte" ? 0 : vocabulary;
+  return tokenizer === "byte" ? 0 : vocabulary * Uint32Array.BYTES_PER_ELEMENT;
 }

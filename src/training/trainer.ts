@@ -56,7 +56,7 @@ type Work = {
   memory: TrainerMemory;
   tokens: TokenCache;
   /** Number of text bytes of each token id. */
-  tokenLengths: Uint8Array;
+  tokenLengths: Uint32Array;
 };
 
 /** One trainer of one run. `train` may be called again, and continues where it stopped. */

@@ -11,6 +11,9 @@ import {
   splitTokens,
   trainWindows,
 } from "../../src/training/data.ts";
+import { readTokenLengths } from "../../src/training/token-lengths.ts";
+import { Bpe, type Merge } from "../../src/tokenizers/bpe.ts";
+import { writeTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
 import "../support/kernels.ts";
 
 function configOf(tokens: number, changes: object = {}): RunConfig {
@@ -137,4 +140,18 @@ test("a batch's targets are the next tokens, and −1 where they are not counted
     }
   }
   expect(windows[1]!.skipped).toBeGreaterThan(0);
+});
+
+test("a token may be of many bytes", async () => {
+  const space = 32;
+  const merges = Array.from({ length: 9 }, (_, i): Merge =>
+    i === 0 ? [space, space] : [255 + i, 255 + i],
+  );
+  const json = writeTokenizerJson(new Bpe(merges));
+  const { dataset } = configOf(1300);
+  const lengths = await readTokenLengths(
+    { tokenizer: () => Promise.resolve(json) },
+    { ...dataset, tokenizer: "bpe", vocabulary: 256 + merges.length },
+  );
+  expect(Array.from(lengths.subarray(255))).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 512]); // prettier-ignore
 });

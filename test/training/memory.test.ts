@@ -125,7 +125,7 @@ test.each(
       frameBytes(dtype, table.length) +
       (tokenizer === "byte"
         ? TEXT.tokens
-        : 2 * PAIRS.tokens + PAIRS.vocabulary);
+        : 2 * PAIRS.tokens + 4 * PAIRS.vocabulary);
     for (const memory of everyWay(config)) {
       const { keeps, panelBytes, overlaps } = memory;
       const gradients =
