@@ -84,7 +84,9 @@ export function tensorsByName({
 }
 
 /** Matrices [out, in] or vectors [out] that lie without a gap, as one. */
-export function joined(tensors: readonly ParameterTensor[]): ParameterTensor {
+export function joinedTensors(
+  tensors: readonly ParameterTensor[],
+): ParameterTensor {
   const [first, ...others] = tensors;
   return others.reduce((whole, { name, shape, offset, length }) => {
     if (offset !== whole.offset + whole.length)

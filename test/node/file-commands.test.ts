@@ -230,7 +230,7 @@ test("of the first part of a split GGUF, all are read: what comes is the whole's
   const third = "cut-00003-of-00003.gguf";
   expect(refused("quantize", first, "-o", third, "--force")).toContain(`got ${third}, which is`); // prettier-ignore
   expect(refused("inspect", third)).toContain(`the first of its 3 parts named, ${first}, beside the others, got part 3`); // prettier-ignore
-  expect(refused("quantize", first, "-o", "there.gguf", "--url", edge.url)).toContain("got part 1 of 3; `llama-gguf-split --merge`"); // prettier-ignore
+  expect(refused("quantize", first, "-o", "there.gguf", "--url", edge.url)).toContain("got part 1 of 3; merge the parts with `llama-gguf-split --merge`"); // prettier-ignore
   writeFileSync(join(folder, third), file("packed-parts-00002-of-00002.gguf"));
   expect(refused("analyze", first)).toContain(`part 3 of the 3 in ${third}, got part 2 of 2`); // prettier-ignore
   rmSync(join(folder, third));

@@ -1,7 +1,7 @@
 /** A shape as transformers' config.json of a Llama, a Mistral, a Qwen2 or a Qwen3 has it, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
-import { positive, ropeConfig, ropeOf, unlike } from "./rope-config.ts";
+import { positiveIn, ropeConfig, ropeOf, unlike } from "./rope-config.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -110,7 +110,7 @@ export function shapeOf(config: Config): LlamaShape {
     context,
     vocabulary,
     ropeBase,
-    epsilon: positive(config, "rms_norm_eps", 1e-6),
+    epsilon: positiveIn(config, "rms_norm_eps", 1e-6),
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
     ...(config.model_type === "qwen2" && { qkvBias: true }),

@@ -7,7 +7,7 @@ import type { LlamaShape } from "../../api/run-config.ts";
 import type { TiedHead } from "../../checkpoints/model-tensors.ts";
 import type { ModelTensors } from "../layers.ts";
 import {
-  joined,
+  joinedTensors,
   layOut,
   type ParameterGroup,
   type ParameterTable,
@@ -111,13 +111,13 @@ export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
     head: tied ? tokenEmbedding : tensor(HEAD),
     blocks: Array.from({ length: layers }, (_, layer) => {
       const own = (name: string) => tensor(inLayer(layer, name));
-      const asOne = (...names: string[]) => joined(names.map(own));
+      const asOne = (...names: string[]) => joinedTensors(names.map(own));
       const bias = (name: "q" | "k" | "v") => tensor(biasInLayer(layer, name));
       return {
         norm1: own("input_layernorm"),
         qkv: asOne("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
         qkvBias: shape.qkvBias
-          ? joined([bias("q"), bias("k"), bias("v")])
+          ? joinedTensors([bias("q"), bias("k"), bias("v")])
           : undefined,
         headNorms: headNorm
           ? { q: own("self_attn.q_norm"), k: own("self_attn.k_norm") }

@@ -37,11 +37,11 @@ export function ropeOf(
   if (nested)
     throw unlike(`\`${key}\` that all layers share`, Object.fromEntries([nested])); // prettier-ignore
   const base = own.rope_theta === undefined ? config : own;
-  const ropeBase = positive(base, "rope_theta", DEFAULT_BASE);
+  const ropeBase = positiveIn(base, "rope_theta", DEFAULT_BASE);
   if (type === "default") return { ropeBase };
   if (type === "longrope")
     return { ropeBase, ropeScaling: factorsOf(own, headWidth / 2) };
-  const original = positive(config.original_max_position_embeddings === undefined ? own : config, "original_max_position_embeddings", context); // prettier-ignore
+  const original = positiveIn(config.original_max_position_embeddings === undefined ? own : config, "original_max_position_embeddings", context); // prettier-ignore
   return { ropeBase, ropeScaling: scalingOf(type, own, original) };
 }
 
@@ -69,13 +69,13 @@ function scalingOf(
   own: Config,
   originalContext: number,
 ): RopeScaling {
-  const factor = positive(own, "factor");
+  const factor = positiveIn(own, "factor");
   switch (type) {
     case "linear":
       return { type, factor };
     case "llama3": {
-      const lowFrequencyFactor = positive(own, "low_freq_factor");
-      const highFrequencyFactor = positive(own, "high_freq_factor");
+      const lowFrequencyFactor = positiveIn(own, "low_freq_factor");
+      const highFrequencyFactor = positiveIn(own, "high_freq_factor");
       if (!(highFrequencyFactor > lowFrequencyFactor))
         throw unlike(
           `\`high_freq_factor\` above \`low_freq_factor\`, ${lowFrequencyFactor}`,
@@ -96,11 +96,11 @@ function scalingOf(
       return {
         type,
         factor,
-        betaFast: positive(own, "beta_fast", 32),
-        betaSlow: positive(own, "beta_slow", 1),
+        betaFast: positiveIn(own, "beta_fast", 32),
+        betaSlow: positiveIn(own, "beta_slow", 1),
         originalContext,
         attentionFactor: yarnAttention(factor, (key) =>
-          own[key] ? positive(own, key) : undefined,
+          own[key] ? positiveIn(own, key) : undefined,
         ),
         truncate,
       };
@@ -159,7 +159,7 @@ function scalingConfig(scaling: RopeScaling): Record<string, unknown> {
 }
 
 /** Without `fallback` it must be told. */
-export function positive(
+export function positiveIn(
   config: Config,
   key: string,
   fallback?: number,
