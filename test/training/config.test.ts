@@ -196,7 +196,7 @@ describe("a run that goes on from step 60 of 100", () => {
     [{}, { cooldownSteps: 30 }, 100, "schedule constant only, got 30 with linear"], // prettier-ignore
     [{ name: "adamw" }, { momentum: 0.9 }, 100, "`optimizer.momentum` with optimizer muon only"], // prettier-ignore
     [{ schedule: "constant" }, { finalLearningRateRatio: 0.1 }, 100, "`optimizer.finalLearningRateRatio` with `cooldownSteps`"], // prettier-ignore
-    [{ name: "adamw" }, { name: "muon" }, 100, "`optimizer.name` to be that of the checkpoint"], // prettier-ignore
+    [{ name: "adamw" }, { name: "muon" }, 100, "`optimizer.name` to be adamw, whose state is in the checkpoint, got muon"], // prettier-ignore
   ])(
     "%j is refused what makes no sense beside it, told %j and %d steps",
     (before, told, steps, problem) => {
