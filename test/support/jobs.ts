@@ -28,12 +28,18 @@ export async function statusOf(job: string): Promise<JobStatus> {
   return (await send(`/v1/jobs/${job}`)).json();
 }
 
-/** Drive the job's alarms to its end. */
+/** Within the time of a test, which would not end what goes on in it. */
+const LONGEST_MS = 60_000;
+
+/** Drive the job's alarms to its end. Errors: it does not end */
 export async function finish(job: string): Promise<JobStatus> {
+  const lastMs = Date.now() + LONGEST_MS;
   for (;;) {
     await runDurableObjectAlarm(bindings.JOB.getByName(job));
     const status = await statusOf(job);
     if (status.state !== "running") return status;
+    if (Date.now() > lastMs)
+      throw new Error(`Expected a job that ends, got ${JSON.stringify(status)}`); // prettier-ignore
   }
 }
 
