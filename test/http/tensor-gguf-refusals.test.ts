@@ -46,7 +46,9 @@ describe.each(ROUTES)("POST /v1/%s refuses a GGUF", (route) => {
     const part = { ...EXAMPLE, pairs, pairCount: pairs.length };
     await refused(part, "malformed_body");
     const { detail } = (await (await post(path, ggufOf(part))).json()) as { detail: string }; // prettier-ignore
-    expect(detail).toContain("got part 1 of 2; merge the parts with `llama-gguf-split --merge`");
+    expect(detail).toContain(
+      "got part 1 of 2; merge the parts with `llama-gguf-split --merge`",
+    );
   });
 
   test("with more behind it than padding", () =>
