@@ -1,4 +1,4 @@
-/** As people read it: 1.5 GiB. */
+/** For display: 1.5 GiB. */
 export function byteSize(bytes: number): string {
   const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let [value, unit] = [bytes, 0];

@@ -1,4 +1,4 @@
-/** Options that a caller gives as values: each is what its table says. */
+/** Checks options given as values against their table. */
 import { isObject } from "./json.ts";
 import {
   expected,
@@ -15,8 +15,8 @@ import {
 } from "./option-kinds.ts";
 
 /**
- * The options that were given, each checked; one that is undefined was not.
- * Errors: `invalid_option` for a name or a value that the table does not have
+ * The given options, checked; undefined ones are omitted. Errors: `invalid_option` for a name or value that the table
+ * does not have
  */
 export function checkOptions<T extends Options>(
   table: T,
@@ -74,7 +74,7 @@ function checkValue(option: Option, value: unknown, name: string): unknown {
   throw invalidOption(`\`${name}\` to be ${expected(option)}`, shown(value));
 }
 
-/** Errors: `invalid_option` for too many, for one that is empty or too long, or without its value */
+/** Errors: `invalid_option` for too many patterns, or one that is empty, too long, has a comma, or lacks its value */
 export function checkPatterns(
   { gives }: Patterns,
   patterns: readonly string[],

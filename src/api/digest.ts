@@ -5,7 +5,7 @@ export async function sha256(
   return hex(await crypto.subtle.digest("SHA-256", bytes));
 }
 
-/** Of a value's JSON. */
+/** SHA-256 of a value's JSON. */
 export function jsonDigest(value: unknown): Promise<string> {
   return sha256(new TextEncoder().encode(JSON.stringify(value)));
 }

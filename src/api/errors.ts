@@ -1,4 +1,4 @@
-/** Every refusal the project makes, by name, with its status over HTTP and its title. The set is closed: a client may switch on it. */
+/** All error codes, each with its HTTP status and title. The set is closed: a client may switch on it. */
 export const PROBLEMS = {
   malformed_body: [400, "The body cannot be read"],
   malformed_json: [400, "The body is not JSON"],
@@ -64,11 +64,11 @@ export class AppError extends Error {
   }
 }
 
-/** How an expected failure crosses an object's boundary: as a value, since only bugs throw there. */
+/** How an expected failure crosses an object's boundary: as a value; only bugs throw. */
 export type Result<T> =
   { ok: true; value: T } | { ok: false; code: ErrorCode; message: string };
 
-/** Run `body`; an `AppError` becomes a value, anything else is a bug and goes on. */
+/** Runs `body`; an `AppError` becomes a value, anything else is a bug and is rethrown. */
 export async function toResult<T>(
   body: () => T | Promise<T>,
 ): Promise<Result<T>> {
@@ -80,13 +80,13 @@ export async function toResult<T>(
   }
 }
 
-/** The other end of `toResult`. */
+/** Inverse of `toResult`. */
 export function fromResult<T>(result: Result<T>): T {
   if (!result.ok) throw new AppError(result.code, result.message);
   return result.value;
 }
 
-/** What a caught value says. */
+/** The message of a caught value. */
 export function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

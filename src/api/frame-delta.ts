@@ -1,26 +1,26 @@
 /**
- * A frame of bf16 parameters as its difference to the step before, which the reader has: exact, and smaller as long as
- * steps are small. bf16 bits are taken in the order of the values that they stand for, so that the difference of two
- * near values is near zero. Its zigzag code z, u16, is written as its class, the number of its bits, by a Huffman code,
- * and then all of those bits but the first, which is 1.
+ * Lossless delta encoding of a bf16 parameter frame against the previous step's frame, which the receiver has. bf16
+ * bits are mapped to integers in order of value, so that near values have a small difference. The difference's zigzag
+ * code z, u16, is written as its class, the number of its bits, in a Huffman code, followed by those bits without the
+ * leading 1.
  *
- *   0   the 64 bytes of the whole frame's header, so its digest is what the result must have
- *   64  for each 64 Ki elements: 9 bytes, the lengths of the codes of classes 0 to 16, 4 bits each, even class in the low
- *       half; then bits, from the lowest of a byte on, up to a whole byte
+ *   0   the 64 bytes of the full frame's header, whose digest the result must have
+ *   64  per 65,536 elements: 9 bytes with the code lengths of classes 0 to 16, 4 bits each, even class in the low half;
+ *       then bits, least significant first, padded to a whole byte
  */
 import { AppError } from "./errors.ts";
 import { decodeFrame, type Frame, FRAME_HEADER_BYTES } from "./frame.ts";
 
-/** The header with the digest of the frame that a reader has, and that an answer is the difference to. */
+/** Request header with the digest of the receiver's frame; response header with that of the base of a delta. */
 export const FRAME_BASE = "Frame-Base";
 
 const BLOCK_LENGTH = 64 * 1024;
 const CLASSES = 17;
 const LENGTHS_BYTES = 9;
-/** Of a code: the reader looks it up in a table of 2^12. */
+/** The decoder looks codes up in a table of 2^12 entries. */
 const MAX_CODE_BITS = 12;
 
-/** What makes of `before` the frame `after`, whole frames of as many bytes; undefined where that is no smaller. */
+/** The delta from frame `before` to frame `after`, of equal lengths; undefined if it is not smaller than `after`. */
 export function encodeFrameDelta(
   before: Uint8Array<ArrayBuffer>,
   after: Uint8Array<ArrayBuffer>,
@@ -48,8 +48,8 @@ export function encodeFrameDelta(
 }
 
 /**
- * `frame`, a whole one, becomes in place the one that `delta` makes of it. What is wrong in `delta` makes other bytes than
- * its header's digest is of. Errors: `malformed_frame` for one that ends early or is of another length
+ * Applies `delta` to `frame` in place. Errors in `delta` give bytes that do not match its header's digest. Errors:
+ * `malformed_frame` for a delta that is too short or too long
  */
 export function applyFrameDelta(
   frame: Uint8Array<ArrayBuffer>,
@@ -71,8 +71,7 @@ export function applyFrameDelta(
 }
 
 /**
- * The frame that `delta` makes of `base`, which was decoded from a frame's bytes; it takes their place.
- * Errors: `malformed_frame`, `digest_mismatch`
+ * Applies `delta` to `base`, a decoded frame whose bytes are overwritten. Errors: `malformed_frame`, `digest_mismatch`
  */
 export async function frameOnto(
   { payload }: Frame,
@@ -91,7 +90,7 @@ function wordsOf(frame: Uint8Array<ArrayBuffer>): Uint16Array {
   return new Uint16Array(frame.buffer, start, bytes / 2);
 }
 
-/** bf16 bits to u16 in the order of their values; its own inverse is `inBits`. */
+/** Maps bf16 bits to u16 in order of value; inverse of `inBits`. */
 function inOrder(bits: number): number {
   return bits & 0x8000 ? 0xffff - bits : bits | 0x8000;
 }
@@ -107,7 +106,7 @@ function blockBytes(counts: Uint32Array, lengths: Uint8Array): number {
   return LENGTHS_BYTES + Math.ceil(bits / 8);
 }
 
-/** Huffman's, none above `MAX_CODE_BITS`: rare classes count for more until that is so. */
+/** Huffman code lengths of at most `MAX_CODE_BITS`: the least weight of rare classes is raised until that holds. */
 function codeLengths(counts: Uint32Array): Uint8Array {
   const total = counts.reduce((sum, count) => sum + count, 0);
   for (let least = 1; ; least *= 2) {
@@ -128,7 +127,9 @@ function codeLengths(counts: Uint32Array): Uint8Array {
   }
 }
 
-/** Canonical: shorter codes first, then smaller classes; turned around, since bits are written from the lowest on. */
+/**
+ * Canonical codes: shorter first, then smaller classes; bit-reversed, since bits are written least significant first.
+ */
 function codesOf(lengths: Uint8Array): Uint16Array {
   const codes = new Uint16Array(CLASSES);
   let next = 0;
@@ -144,7 +145,7 @@ function codesOf(lengths: Uint8Array): Uint16Array {
   return codes;
 }
 
-/** Returns where the next begins. */
+/** Returns the offset of the next block. */
 function writeBlock(
   out: Uint8Array,
   start: number,
@@ -179,7 +180,7 @@ function writeBlock(
   return at;
 }
 
-/** Adds a block's differences to `words`; returns where the next begins. */
+/** Adds a block's differences to `words`; returns the offset of the next block. */
 function readBlock(
   words: Uint16Array,
   delta: Uint8Array,
@@ -215,11 +216,11 @@ function readBlock(
     const d = (z >> 1) ^ -(z & 1);
     words[i] = inBits((inOrder(words[i]!) + d) & 0xffff);
   }
-  // Whole bytes that were looked ahead at are the next block's.
+  // Whole bytes read ahead belong to the next block.
   return at - (count >> 3);
 }
 
-/** By the next bits: class × 16 + length of its code. */
+/** By the next `MAX_CODE_BITS` bits: class × 16 + code length. */
 function lookupTable(lengths: Uint8Array): Uint16Array {
   const table = new Uint16Array(1 << MAX_CODE_BITS);
   const codes = codesOf(lengths);

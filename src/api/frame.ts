@@ -1,6 +1,5 @@
 /**
- * The binary frame in which a shard's parameters and gradients travel. Little-endian, 64 bytes of
- * header, then the payload:
+ * The binary frame for a shard's parameters and gradients. Little-endian, a header of 64 bytes, then the payload:
  *
  *   0  "MXF4"      4  version u16    6  kind u8 (1 parameters, 2 gradient)    7  dtype u8
  *   8  step u32   12  microbatch u32 (0 for parameters)
@@ -8,8 +7,8 @@
  *  24  reserved, 8 zero bytes
  *  32  SHA-256 of the 32 bytes above and the payload
  *
- * Payloads: f32 4·length bytes; bf16 2·length; mxfp4 length/2 bytes of elements (even index in the
- * low nibble), then length/32 of scales; mxfp4-eden the same, then length/64 of factors.
+ * Payloads: f32 4·length bytes; bf16 2·length; mxfp4 length/2 bytes of elements (even index in the low nibble), then
+ * length/32 of scales; mxfp4-eden the same, then length/64 of factors.
  */
 import { hex } from "./digest.ts";
 import { AppError } from "./errors.ts";
@@ -24,7 +23,7 @@ const KINDS = ["parameters", "gradient"] as const;
 type FrameKind = (typeof KINDS)[number];
 const DTYPES: readonly WireDtype[] = ["mxfp4", "bf16", "f32", "mxfp4-eden"];
 
-/** One of the parts of a payload, each of the whole length: so many bytes for so many elements. */
+/** A part of a payload, which covers all elements: `bytes` bytes per `elements` elements. */
 type Section = { bytes: number; elements: number };
 const F32 = { bytes: 4, elements: 1 };
 const BF16 = { bytes: 2, elements: 1 };
@@ -32,7 +31,7 @@ const NIBBLES = { bytes: 1, elements: 2 };
 const SCALES = { bytes: 1, elements: 32 };
 const FACTORS = { bytes: 1, elements: 64 };
 
-/** What follows what in a payload. */
+/** The sections of a payload, in order. */
 export const PAYLOAD_SECTIONS: Record<WireDtype, readonly Section[]> = {
   f32: [F32],
   bf16: [BF16],
@@ -55,7 +54,7 @@ export type Frame = FrameHeader & {
   payload: Uint8Array<ArrayBuffer>;
 };
 
-/** Bytes of `length` elements in `dtype`; mxfp4 needs a multiple of 32, mxfp4-eden of 64. */
+/** Bytes of `length` elements in `dtype`; `length` is a multiple of 32 for mxfp4, of 64 for mxfp4-eden. */
 export function payloadBytes(dtype: WireDtype, length: number): number {
   return PAYLOAD_SECTIONS[dtype].reduce(
     (sum, { bytes, elements }) => sum + (length * bytes) / elements,
@@ -63,7 +62,7 @@ export function payloadBytes(dtype: WireDtype, length: number): number {
   );
 }
 
-/** A frame's bytes, a copy of the payload among them. */
+/** Copies `payload` into a new frame. */
 export function encodeFrame(
   header: FrameHeader,
   payload: Uint8Array,
@@ -78,19 +77,22 @@ export function frameBytes(dtype: WireDtype, length: number): number {
   return FRAME_HEADER_BYTES + payloadBytes(dtype, length);
 }
 
-/** Where a frame's payload lies in its bytes. */
+/** A view of a frame's payload. */
 export function framePayload(
   bytes: Uint8Array<ArrayBuffer>,
 ): Uint8Array<ArrayBuffer> {
   return bytes.subarray(FRAME_HEADER_BYTES);
 }
 
-/** What a sealed frame says of itself. */
+/** The digest in a frame's header, not verified. */
 export function frameDigest(frame: Uint8Array): string {
   return hex(frame.subarray(DIGEST_OFFSET, FRAME_HEADER_BYTES));
 }
 
-/** Write the header of a frame whose payload stands in `bytes` already; returns them. */
+/**
+ * Writes the header of a frame whose payload is in `bytes` already; returns `bytes`. Errors: RangeError for another
+ * length
+ */
 export async function sealFrame(
   header: FrameHeader,
   bytes: Uint8Array<ArrayBuffer>,
@@ -116,10 +118,7 @@ export async function sealFrame(
   return bytes;
 }
 
-/**
- * The frame in `bytes`; its payload views them.
- * Errors: `malformed_frame`, `digest_mismatch`
- */
+/** Decodes the frame in `bytes`; its payload is a view. Errors: `malformed_frame`, `digest_mismatch` */
 export async function decodeFrame(
   bytes: Uint8Array<ArrayBuffer>,
 ): Promise<Frame> {
@@ -166,8 +165,8 @@ export async function decodeFrame(
 }
 
 /**
- * SHA-256 of all but the digest's own field. Until it is known, the 32 bytes before that field stand in
- * it, so that all that is covered lies together and need not be copied.
+ * SHA-256 of all but the digest's own field. Meanwhile the 32 bytes before that field are copied into it, so that the
+ * hashed bytes are contiguous and the payload need not be copied.
  */
 async function digestOf(bytes: Uint8Array<ArrayBuffer>): Promise<Uint8Array> {
   const field = bytes.slice(DIGEST_OFFSET, FRAME_HEADER_BYTES);

@@ -1,6 +1,6 @@
-/** The JSON of text that a model writes. */
+/** The JSON of text generation. */
 
-/** How a text is written, and from what weights. */
+/** Sampling options, and the format of the weights. */
 export type GenerateRequest = {
   prompt: string;
   maxTokens?: number | undefined;
@@ -13,12 +13,12 @@ export type GenerateRequest = {
   seed?: number | undefined;
 };
 
-/** Why a text ended, and of how many tokens it and its prompt are. */
+/** Why generation ended, and the number of tokens of the prompt and the text. */
 export type TextEnding = {
   reason: "length" | "stop";
   promptTokens: number;
   tokens: number;
 };
 
-/** What the stream of events tells: a piece of text, or the end. */
+/** An event of the stream: a piece of text, or the end. */
 export type TextEvent = { text: string } | TextEnding;

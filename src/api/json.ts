@@ -1,10 +1,10 @@
-/** JSON that came from elsewhere. */
+/** Parsing of untrusted JSON. */
 
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }
 
-/** The object, or list, that a text is; undefined of any other text. */
+/** The object or array in a JSON text; undefined for anything else. */
 export function parsedObject(text: string): object | undefined {
   try {
     const value: unknown = JSON.parse(text);

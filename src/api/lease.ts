@@ -1,40 +1,43 @@
-/** What a trainer and its run say to each other. Times are in milliseconds since the epoch. A loss that is not finite travels as `null`. */
+/**
+ * The JSON between a trainer and its run. Times are in milliseconds since the epoch. A loss that is not finite is sent
+ * as `null`.
+ */
 import type { Frame } from "./frame.ts";
 import type { HostKind, RunState } from "./run-status.ts";
 
 export type LeaseKind = "train" | "eval";
 
 /**
- * The right to compute one microbatch. What is computed is a pure function of (kind, step, index),
- * so a lease that is lost is given again, and nothing changes if both trainers finish.
+ * The right to compute one microbatch. The result is a pure function of (kind, step, index), so an expired lease is
+ * issued again, and nothing changes if both trainers finish.
  */
 export type Lease = {
   kind: LeaseKind;
   step: number;
   index: number;
   deadlineMs: number;
-  /** Its author's alone; sent as `Lease-Key` with all that comes of the lease. */
+  /** A secret of its author; sent as `Lease-Key` with the lease's pushes and completion. */
   key: string;
-  /** How often the run has gone back, if ever: parameters of the step that were pulled before are others. */
+  /** How often the run was rewound, if ever: parameters pulled before a rewind may differ. */
   rewinds?: number | undefined;
-  /** When the run was created: another that has its id later has another config. */
+  /** When the run was created: a later run with the same id may have another config. */
   createdMs?: number | undefined;
 };
 
 export type LeaseRequest = {
   trainer: string;
-  /** New at each start of the trainer; a new one frees what the old one still holds. */
+  /** New at each start of the trainer; leases of its former start are freed. */
   bootId: string;
-  /** What the trainer's arithmetic depends on; a run takes one kind only. */
+  /** All that the trainer's arithmetic depends on; equal for all trainers of a run. */
   fingerprint: string;
   host?: HostKind | undefined;
-  /** It has room to compute a microbatch while what came of the one before is on its way. */
+  /** The trainer can compute a microbatch while it pushes the previous one. */
   ahead?: boolean | undefined;
 };
 
 /**
- * `lease` is null when there was none within the wait; `state` says whether to ask again. `ahead` is the one to
- * compute next, for who asked for such, where nobody else would go without.
+ * `lease` is null if none was free within the wait; `state` tells whether to ask again. `ahead`, if requested, is the
+ * lease to compute next, given only if no other trainer would be left without.
  */
 export type LeaseResponse = {
   state: RunState;
@@ -48,46 +51,46 @@ export type Completion = {
   bootId: string;
   lossSum: number | null;
   tokens: number;
-  /** Of those tokens' text; where tokens are bytes, it need not be told. */
+  /** Bytes of those tokens' text; optional if tokens are bytes. */
   bytes?: number | undefined;
-  /** Of a training microbatch: the SHA-256 of the frame that each shard was pushed, in order. */
+  /** For a training microbatch: SHA-256 of the frame pushed to each shard, in order of shards. */
   digests?: string[] | undefined;
   phases?: Phases | undefined;
-  /** As `LeaseRequest`'s. */
+  /** As in `LeaseRequest`. */
   ahead?: boolean | undefined;
 };
 
 /**
- * Where a microbatch's time went, by its trainer's clock, in ms, and the bytes of its frames. Nobody is believed:
- * no result depends on it.
+ * Durations of a microbatch's phases by its trainer's clock, in ms, and the bytes of its frames. Not verified: no
+ * result depends on it.
  */
 export type Phases = {
-  /** From the acknowledgement of what came before to having the lease. */
+  /** From the acknowledgement of the previous microbatch to receiving the lease. */
   leaseMs: number;
-  /** Until its parameters and tokens were there. */
+  /** Until parameters and tokens had arrived. */
   pullMs: number;
   computeMs: number;
-  /** Until every shard had acknowledged its gradient, as far as nothing else was computed meanwhile. */
+  /** Until every shard had acknowledged its gradient, less time in which something else was computed. */
   pushMs: number;
   pulledBytes: number;
   pushedBytes: number;
 };
 
-/** Sums over all who told of a step's microbatches, evaluation included. */
+/** Sums over the reported microbatches of a step, evaluation included. */
 export type StepPhases = Phases & {
-  /** From the last completion until every shard had the update; null where a crash fell in between. */
+  /** From the last completion until every shard had updated; null if a crash came between. */
   commitMs: number | null;
 };
 
-/** The answer to a completion carries the next lease, which saves a round trip. */
+/** The answer to a completion includes the next lease, which saves a round trip. */
 export type CompletionResponse = LeaseResponse & { duplicate: boolean };
 
-/** How parameters are asked for. */
+/** Options of a pull of parameters. */
 export type PullOptions = {
-  /** The shard's frame of the step before, for the difference where that is smaller; it is the answer's afterwards. */
+  /** The shard's frame of the previous step, to request a delta; its bytes are overwritten. */
   base?: Frame | undefined;
-  /** Of the run, as the lease says: parameters of before may be others. */
+  /** As in the lease: parameters from before a rewind may differ. */
   rewinds?: number | undefined;
-  /** So long at a time a shard is waited for that has not reached the step. */
+  /** How long one request waits for a shard that has not reached the step. */
   waitMs?: number | undefined;
 };

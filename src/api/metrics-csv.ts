@@ -1,4 +1,4 @@
-/** A run's history as comma-separated values: a header line, and a line a step. */
+/** A run's history as comma-separated values: a header line, then a line per step. */
 import type { StepPhases } from "./lease.ts";
 import type { StepMetrics } from "./run-metrics.ts";
 
@@ -16,7 +16,7 @@ const COLUMNS = [
   "chain",
 ] as const satisfies readonly (keyof StepMetrics)[];
 
-/** Behind those. */
+/** After those. */
 const PHASE_COLUMNS = [
   "leaseMs",
   "pullMs",
@@ -29,11 +29,11 @@ const PHASE_COLUMNS = [
 
 export const CSV_HEADER = [...COLUMNS, ...PHASE_COLUMNS].join(",");
 
-/** What there is none of is empty. No value has a comma or a quote. */
+/** Missing values are empty. No value contains a comma or a quote. */
 export function csvLine(metrics: StepMetrics): string {
   return [
     ...COLUMNS.map((column) => metrics[column] ?? ""),
-    // What an earlier release kept has none.
+    // Steps stored by earlier releases have no phases.
     ...PHASE_COLUMNS.map((column) => metrics.phases?.[column] ?? ""),
   ].join(",");
 }

@@ -1,31 +1,31 @@
 /**
- * Optimizers are data: what updates matrices, and what is taken where a run's request does not say. Tables
- * and vectors are always AdamW's.
+ * Optimizers as data: the rule that updates matrices, and defaults for a run's request. Embeddings and vectors always
+ * use AdamW.
  */
 
-/** How a learning rate goes from its peak to its end, after warm-up. */
+/** Decay of the learning rate from its peak, after warm-up. */
 export const SCHEDULES = ["linear", "cosine", "constant"] as const;
 type Schedule = (typeof SCHEDULES)[number];
 
 type OptimizerDefaults = {
-  /** Peak of AdamW, reached after `warmupSteps`. */
+  /** Peak for AdamW, reached after `warmupSteps`. */
   learningRate: number;
-  /** Peak of what updates matrices. */
+  /** Peak for matrices. */
   matrixLearningRate: number;
   schedule: Schedule;
-  /** The schedule ends at this fraction of the peak. */
+  /** Final rate as a fraction of the peak. */
   finalLearningRateRatio: number;
   warmupSteps: number;
-  /** Of schedule `constant`: so many steps at the end, the rate falls linearly. */
+  /** For schedule `constant`: the number of final steps in which the rate falls linearly. */
   cooldownSteps: number;
-  /** Of Muon. */
+  /** For Muon. */
   momentum: number;
   beta1: number;
   beta2: number;
   epsilon: number;
-  /** On matrices and tables only; biases and LayerNorm do not decay. */
+  /** For matrices and embeddings only, not biases and norms. */
   weightDecay: number;
-  /** Largest global L2 norm a gradient keeps on its way to AdamW; Muon sets the size of its steps itself. */
+  /** Largest global L2 norm of the gradients for AdamW; Muon normalizes its own steps. */
   clip: number;
 };
 
@@ -46,14 +46,14 @@ const SHARED = {
 
 export const OPTIMIZERS = {
   /**
-   * Jordan et al., Muon (2024): momentum, orthogonalized matrix by matrix. Their rate and momentum, 0.02 and
-   * 0.95, end higher in runs of this length (docs/ablation.md).
+   * Jordan et al., Muon (2024): momentum, orthogonalized per matrix. Their rate 0.02 and momentum 0.95 give higher
+   * losses in runs of this length (docs/ablation.md).
    */
   muon: {
     matrices: "muon",
     defaults: { ...SHARED, learningRate: 8e-3, matrixLearningRate: 0.03 },
   },
-  /** Loshchilov & Hutter, arXiv 1711.05101. Without warm-up so high a rate spoils the first steps. */
+  /** Loshchilov & Hutter, arXiv 1711.05101. A rate this high needs warm-up. */
   adamw: {
     matrices: "adamw",
     defaults: {
@@ -63,7 +63,7 @@ export const OPTIMIZERS = {
       warmupSteps: 50,
     },
   },
-  /** As most train GPTs: a lower peak, warmed up, down a cosine to a tenth. */
+  /** Common for GPTs: a lower peak, warm-up, and cosine decay to a tenth. */
   "adamw-cosine": {
     matrices: "adamw",
     defaults: {
@@ -80,10 +80,10 @@ export const OPTIMIZERS = {
 export type OptimizerName = keyof typeof OPTIMIZERS;
 export const OPTIMIZER_NAMES = Object.keys(OPTIMIZERS) as OptimizerName[];
 
-/** What a run has: all of it. */
+/** A run's complete optimizer. */
 export type OptimizerConfig = OptimizerDefaults & { name: OptimizerName };
 
-/** With the defaults of its name; a rate for matrices that is not told is the other, where one rules both. */
+/** Fills in the defaults of its name; `matrixLearningRate` defaults to `learningRate` if AdamW updates matrices too. */
 export function completeOptimizer(
   given: Partial<OptimizerConfig>,
 ): OptimizerConfig {
@@ -92,7 +92,7 @@ export function completeOptimizer(
   return overlaid({ name, ...defaults }, given, matrices === "adamw");
 }
 
-/** That of a run before, with what is told anew. */
+/** The previous run's optimizer with the given changes. */
 export function changedOptimizer(
   before: OptimizerConfig,
   given: Partial<OptimizerConfig>,
@@ -118,7 +118,7 @@ function overlaid(
   return { ...base, ...shared, ...Object.fromEntries(told) };
 }
 
-/** What makes no sense together, of what is `given`, and of all that a run of `steps` then has. */
+/** Contradictions in `given`, and in the complete config of a run of `steps`. */
 export function optimizerProblems(
   given: Partial<OptimizerConfig>,
   { name, schedule, warmupSteps, cooldownSteps }: OptimizerConfig,

@@ -1,13 +1,12 @@
 /**
- * The kinds of option that there are, as plain data: what a value may be, its default, and what is said
- * of it. A declaration says nothing of queries, JSON or command lines; each of those is derived from it.
+ * The kinds of options as plain data: allowed values, default and description. Queries, JSON and command lines are
+ * derived from these declarations.
  */
 import { AppError } from "./errors.ts";
 
 type About<T> = {
-  /** What it is of or for, in a line. */
+  /** Description, in one line. */
   text: string;
-  /** What is taken where it is not told. */
   default?: T;
 };
 
@@ -17,7 +16,7 @@ export type Choice<T extends string | number = string | number> = About<T> & {
   values: readonly T[];
 };
 
-/** A whole number from `least` to `most`, of which the second may be written otherwise. */
+/** A whole number from `least` to `most`; `mostText` is how the latter is displayed. */
 export type Whole = About<number> & {
   kind: "whole";
   least: number;
@@ -26,8 +25,8 @@ export type Whole = About<number> & {
 };
 
 /**
- * Names with `*` and `?`, without commas, which separate them in a query and on a command line. Where there
- * are values to give them, each is followed by one, as in `*_norm=f32`.
+ * Names with `*` and `?`, without commas, which separate them in a query and on a command line. With `gives`, each is
+ * followed by one of these values, as in `*_norm=f32`.
  */
 export type Patterns = About<readonly string[]> & {
   kind: "patterns";
@@ -40,7 +39,7 @@ type List = About<readonly string[]> & { kind: "list" };
 /** The sizes of a shape, as in 4,64. */
 type Sizes = About<readonly number[]> & { kind: "sizes" };
 
-/** Options that come together or not at all: an object in JSON, side by side elsewhere. */
+/** Options given together or not at all: an object in JSON, separate parameters elsewhere. */
 export type Group<T extends Options = Options> = {
   kind: "group";
   text: string;
@@ -64,7 +63,7 @@ export type ValueOf<O extends Option> =
             ? { [Name in keyof T]: ValueOf<T[Name]> }
             : never;
 
-/** What a caller may give: each option or none. */
+/** Options as given: each may be missing. */
 export type ValuesOf<T extends Options> = {
   [Name in keyof T]?: ValueOf<T[Name]> | undefined;
 };
@@ -74,7 +73,7 @@ export type AllOf<T extends Options> = {
   [Name in keyof T]: ValueOf<T[Name]>;
 };
 
-/** The same, where what has a default is there. */
+/** Options of which those with a default are present. */
 export type Filled<T extends Options> = {
   [Name in keyof T]: T[Name] extends { default: NonNullable<unknown> }
     ? ValueOf<T[Name]>
@@ -110,7 +109,7 @@ export function group<T extends Options>(text: string, options: T): Group<T> {
   return { kind: "group", text, options };
 }
 
-/** The options with their defaults where they were not told. */
+/** Options with the defaults of missing ones. */
 export function withDefaults<T extends Options>(
   table: T,
   options: ValuesOf<T> = {},
@@ -127,7 +126,7 @@ export const MAX_PATTERN_LENGTH = 256;
 export const MAX_SIZES = 16;
 export const MAX_SIZE = 10 ** 15 - 1;
 
-/** What a value of the option is, after "to be". */
+/** What a value of the option must be, to follow "to be". */
 export function expected(option: Option): string {
   switch (option.kind) {
     case "choice":
@@ -149,7 +148,7 @@ export function invalidOption(expectation: string, got: string): AppError {
   return new AppError("invalid_option", `Expected ${expectation}, got ${got}`);
 }
 
-/** A value of the caller's, for a message: in JSON where it has one, and not too long. */
+/** A received value for a message: as JSON if possible, shortened. */
 export function shown(value: unknown): string {
   if (typeof value === "function" || typeof value === "symbol")
     return `a ${typeof value}`;
@@ -168,6 +167,6 @@ function inJson(value: unknown): string {
   try {
     return JSON.stringify(value) ?? kind;
   } catch {
-    return kind; // it holds itself, or what JSON has no word for
+    return kind; // circular, or contains a bigint
   }
 }

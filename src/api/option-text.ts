@@ -1,6 +1,6 @@
 /**
- * Options as text: the parameters of a query, the options of a command line. `minScale` is `min-scale`;
- * the options of a group stand side by side; lists are separated by commas.
+ * Options as text: parameters of a query, or options of a command line. `minScale` is `min-scale`; options of a group
+ * are separate; lists are separated by commas.
  */
 import {
   expected,
@@ -15,18 +15,18 @@ import { checkPatterns } from "./check-options.ts";
 export const SIZES_PATTERN = `^\\d{1,15}(,\\d{1,15}){0,${MAX_SIZES - 1}}$`;
 const SIZES = new RegExp(SIZES_PATTERN);
 
-/** An option by the name that it has as text. */
+/** An option with its name as text. */
 export type TextOption = {
   name: string;
   option: Exclude<Option, { kind: "group" }>;
 };
 
-/** `min-scale` of `minScale`. */
+/** `minScale` becomes `min-scale`. */
 export function textName(name: string): string {
   return name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 
-/** The options of a table as text has them: those of groups among the others. */
+/** The options of a table, groups flattened. */
 export function textOptions(table: Options): TextOption[] {
   return Object.entries(table).flatMap(([name, option]) =>
     option.kind === "group"
@@ -35,14 +35,14 @@ export function textOptions(table: Options): TextOption[] {
   );
 }
 
-/** Whether it may come several times. */
+/** Whether it may be given several times. */
 export function repeats({ option }: TextOption): boolean {
   return option.kind === "patterns";
 }
 
 /**
- * The options that `texts` gives: all that was said of each name, which `shown` writes for a message.
- * Errors: `invalid_option`
+ * Reads options from texts: `texts` returns all values of a name, `shown` formats a name for messages. Errors:
+ * `invalid_option`
  */
 export function readOptions<T extends Options>(
   table: T,
@@ -89,7 +89,7 @@ function readValue(
   );
 }
 
-/** The value that a text gives; undefined where it is none. */
+/** The value of a text; undefined if invalid. */
 export function readOptionText(
   option: Exclude<TextOption["option"], { kind: "patterns" }>,
   text: string,
@@ -110,7 +110,7 @@ export function readOptionText(
   }
 }
 
-/** Options as a query, with its question mark; empty without any. */
+/** Options as a query with its question mark; empty without any. */
 export function writeQuery<T extends Options>(
   table: T,
   options: ValuesOf<T>,

@@ -1,11 +1,11 @@
 /**
- * Every option of the operations on tensors. This is the one place that has its name, values, default
- * and text: the library's check, the query, a job's JSON, the command line, the API's description and
- * the record in files are derived from here and from scheme.ts.
+ * Every option of the operations on tensors. With scheme.ts, the only place that defines names, values, defaults and
+ * descriptions: the library's checks, queries, a job's JSON, the command line, the API's description and the record in
+ * files are derived from here.
  *
- * Names are those of the library and of JSON; queries and the command line write `minScale` as
- * `min-scale`, records as `min_scale`. `scale` and `layout` have defaults that depend on others
- * (formats/blocks/scheme.ts, formats/blocks/block-layouts.ts).
+ * Names are those of the library and of JSON; queries and the command line write `minScale` as `min-scale`, records as
+ * `min_scale`. The defaults of `scale` and `layout` depend on other options (formats/blocks/scheme.ts,
+ * formats/blocks/block-layouts.ts).
  */
 import {
   choice,
@@ -54,7 +54,7 @@ const nonfinite = choice(
 );
 export type NonfiniteChoice = ValueOf<typeof nonfinite>;
 
-/** Which tensors of a file. */
+/** Selects tensors of a file. */
 export const SELECTION_OPTIONS = {
   include: patterns(
     "Names of tensors to convert, with * and ? (default: all; when quantizing a model, the weights of its linear layers)",
@@ -62,7 +62,7 @@ export const SELECTION_OPTIONS = {
   exclude: patterns("Names of tensors not to convert, with * and ?"),
 };
 
-/** What a raw body holds, which does not say it itself. */
+/** Describes a raw body, which has no header. */
 export const RAW_OPTIONS = {
   raw: group("Describes a raw body, which has one tensor, `x`", {
     dtype: choice(["f32", "f16", "bf16", "f64"], "Data type of raw input"),
@@ -81,7 +81,7 @@ export const QUANTIZE_OPTIONS = {
   ...RAW_OPTIONS,
 };
 
-/** Of a model's directory, beside those of any file. */
+/** For a model's directory, besides those of any file. */
 export const DIRECTORY_OPTIONS = {
   for: choice(
     LOADERS,
@@ -94,7 +94,7 @@ export const DIRECTORY_OPTIONS = {
   ),
 };
 
-/** Of the files that a directory is written to. */
+/** For the output files of a directory. */
 export const SHARD_OPTIONS = {
   maxShardSize: {
     kind: "whole",
@@ -107,7 +107,7 @@ export const SHARD_OPTIONS = {
 };
 export type Rotation = ValueOf<(typeof DIRECTORY_OPTIONS)["rotate"]>;
 
-/** Of floats in memory, which have no names. */
+/** For floats in memory. */
 export const FLOATS_OPTIONS = {
   preset,
   ...SCHEME_OPTIONS,
@@ -166,7 +166,7 @@ export const GEMM_OPTIONS = {
   seed: SEED,
 };
 
-/** Of what makes a file of another one. */
+/** For operations that turn a file into another. */
 export const FILE_OPTIONS = {
   quantize: QUANTIZE_OPTIONS,
   dequantize: DEQUANTIZE_OPTIONS,
@@ -174,19 +174,19 @@ export const FILE_OPTIONS = {
   hadamard: HADAMARD_OPTIONS,
 };
 
-/** Of an analysis that knows what a model is made for. */
+/** For an analysis of a model. */
 export const ANALYZE_MODEL_OPTIONS = {
   ...ANALYZE_OPTIONS,
   for: DIRECTORY_OPTIONS.for,
 };
 
-/** Of a model's directory, into whose weights a rotation may be folded first. */
+/** For an analysis of a model's directory. */
 export const ANALYZE_FOLDER_OPTIONS = {
   ...ANALYZE_MODEL_OPTIONS,
   rotate: DIRECTORY_OPTIONS.rotate,
 };
 
-/** Of what a job makes: of a file, or of a folder that holds a model. */
+/** For jobs: on a file, or on a model's folder. */
 export const JOB_OPTIONS = {
   ...FILE_OPTIONS,
   analyze: ANALYZE_FOLDER_OPTIONS,

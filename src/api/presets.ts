@@ -1,6 +1,6 @@
 /**
- * The choices that reproduce the bytes of others, and the paper's (docs/compatibility.md). The layout is
- * theirs too where they have one; a GGUF has its own.
+ * Options that reproduce other quantizers byte for byte, and the paper's (docs/compatibility.md), with the other
+ * quantizer's layout if it has one; a GGUF has its own.
  */
 import { ALGORITHM_2 } from "./recipe.ts";
 import type { Layout, Scheme } from "./scheme.ts";

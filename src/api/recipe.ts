@@ -1,17 +1,17 @@
 /**
- * Recipes are data: what each of them does stands beside its name, and nothing is read out of the name.
- * A product is described by its operands; all factors follow from how those are quantized.
+ * Recipes as data: each name has an explicit description, and nothing is parsed from the name. A product is described
+ * by the quantizers of its operands; all factors follow from them.
  */
 
-/** Of Algorithm 2 of arXiv 2502.20586: nothing that it multiplies clips. */
+/** Of Algorithm 2 of arXiv 2502.20586: scaled values never clip. */
 const PRESCALE = 0.75;
 
-/** How one operand of a product, or a gradient on the wire, becomes MXFP4 (floor scale). */
+/** How an operand of a product, or a gradient on the wire, is quantized to MXFP4 (floor scale). */
 export type Mxfp4Quantizer = {
   rounding: "nearest-even" | "stochastic";
-  /** Multiplies the values before they are quantized. */
+  /** Factor before quantizing. */
   prescale: 1 | typeof PRESCALE;
-  /** Multiplies what was quantized, so that it is as large as the values again. */
+  /** Factor after quantizing, which restores the magnitude. */
   correction: number;
 };
 
@@ -23,8 +23,8 @@ const ALGORITHM_1: Mxfp4Quantizer = {
 };
 
 /**
- * Algorithm 1 with the prescale of Algorithm 2: nothing clips. E2M1 shrinks what it rounds to nearest; the
- * correction takes that back for normal draws, 1 / 0.99104, and so on the average over rotations.
+ * Algorithm 1 with Algorithm 2's prescale, so nothing clips. Rounding normal values to nearest E2M1 shrinks them by
+ * 0.99104 on average; the correction undoes that, so for rotated values on the average over rotations.
  */
 const ALIGNED: Mxfp4Quantizer = {
   rounding: "nearest-even",
@@ -32,30 +32,30 @@ const ALIGNED: Mxfp4Quantizer = {
   correction: (1 / PRESCALE) * 1.00904,
 };
 
-/** Algorithm 2: nothing clips, and the mean is the value. */
+/** Algorithm 2: no clipping, unbiased. */
 export const ALGORITHM_2: Mxfp4Quantizer = {
   rounding: "stochastic",
   prescale: PRESCALE,
   correction: 1 / PRESCALE,
 };
 
-/** f32 products of f32 operands, which may be rounded to bf16. */
+/** f32 products of f32 operands, or of operands rounded to bf16. */
 export type DenseProduct = { format: "f32" | "bf16" };
-/** Integers of 6 bits, an f32 scale for each 64 of k. */
+/** 6-bit integers with an f32 scale per 64 elements along k. */
 type Int6Product = { format: "int6" };
 export type Mxfp4Product = {
   format: "mxfp4";
-  /** Length of the segments that a random Hadamard transform rotates; 0 for none. */
+  /** Segment length of the random Hadamard transform; 0 for none. */
   rotation: Rotation;
   a: Mxfp4Quantizer;
   b: Mxfp4Quantizer;
 };
 /**
- * MXFP4 to nearest after a rotation, and an f32 factor for each rotated segment of an operand, which takes
- * back what its rounding shrank (assembly/int6/pack-eden.ts).
+ * Rotation, MXFP4 to nearest, and an f32 factor per rotated segment of an operand, which corrects the shrinkage by
+ * rounding (assembly/int6/pack-eden.ts).
  */
 export type EdenProduct = { format: "eden"; rotation: 64 };
-/** Products on panels of integers. */
+/** Products of integer panels. */
 export type PanelProduct = Int6Product | Mxfp4Product | EdenProduct;
 export type Product = DenseProduct | PanelProduct;
 
@@ -65,7 +65,7 @@ export function isDense(product: Product): product is DenseProduct {
   return product.format === "f32" || product.format === "bf16";
 }
 
-/** What undoes the prescales of a product's operands; 16/9 for two of Algorithm 2. */
+/** Undoes the prescales of both operands; 16/9 for two of Algorithm 2. */
 export function productFactor({ a, b }: Mxfp4Product): number {
   return a.correction * b.correction;
 }
@@ -81,7 +81,7 @@ const mxfp4 = (
   b = a,
 ): Mxfp4Product => ({ format: "mxfp4", rotation, a, b });
 
-/** How one product computes: a random Hadamard transform (rht) and stochastic rounding (sr), or without. */
+/** Recipes of a single product: with or without random Hadamard transform (rht) and stochastic rounding (sr). */
 export const GEMM_RECIPES = {
   f32: F32,
   bf16: BF16,
@@ -94,11 +94,11 @@ export const GEMM_RECIPES = {
 export type GemmRecipe = keyof typeof GEMM_RECIPES;
 export const GEMM_RECIPE_NAMES = Object.keys(GEMM_RECIPES) as GemmRecipe[];
 
-/** How a model computes in training. */
+/** The precision of a model's products in training. */
 export type RecipeDescription = {
-  /** As trainers get the f32 masters. */
+  /** Dtype in which trainers receive the f32 master parameters. */
   parameters: "f32" | "bf16";
-  /** Of linear layers: y = x · W; a is x, b is W. Without rotation and noise, which have a step. */
+  /** Linear layers: y = x · W; a is x, b is W. No rotation or stochastic rounding, whose seeds depend on the step. */
   forward: DenseProduct | Int6Product | Mxfp4Product;
   /** dX = dY · Wᵀ; a is dY, b is W. */
   dInput: Product;
@@ -116,7 +116,7 @@ const ALL_F32: RecipeDescription = {
   head: F32,
 };
 
-/** bf16 but for the backward pass of the linear layers. */
+/** bf16 except in the backward pass of the linear layers. */
 const backward = (dInput: Product, dWeight = dInput): RecipeDescription => ({
   parameters: "bf16",
   forward: BF16,
@@ -134,7 +134,7 @@ export const RECIPES = {
   "mxfp4-rht-sr": backward(GEMM_RECIPES["mxfp4-rht-sr"]),
   "mxfp4-rht32-sr": backward(mxfp4(32, ALGORITHM_2)),
   "mxfp4-rht128-sr": backward(mxfp4(128, ALGORITHM_2)),
-  /** Noise only where the gradient comes in; what meets it is rounded to nearest. */
+  /** Stochastic rounding of dY only; the other operand is rounded to nearest. */
   "mxfp4-rht-sr-dy": backward(
     mxfp4(64, ALGORITHM_2, ALIGNED),
     mxfp4(64, ALIGNED, ALGORITHM_2),
@@ -154,9 +154,9 @@ export const RECIPES = {
 } as const satisfies Record<string, RecipeDescription>;
 
 export type Recipe = keyof typeof RECIPES;
-/** Nearest to bf16 of those whose backward pass is in MXFP4 (docs/ablation.md). */
+/** Of the recipes with an MXFP4 backward pass, the one closest to bf16 (docs/ablation.md). */
 export const DEFAULT_RECIPE: Recipe = "mxfp4-rht-eden";
-/** The longest segment that a recipe rotates: what rows of its products are whole multiples of. */
+/** The longest segment that a recipe rotates; sizes along k are multiples of it. */
 export function segmentLength(recipe: Recipe): number {
   const { forward, dInput, dWeight }: RecipeDescription = RECIPES[recipe];
   return Math.max(

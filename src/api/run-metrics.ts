@@ -1,35 +1,36 @@
 /**
- * What a run tells of its steps. Losses are in nats per token; beside each stands the same in nats per byte of the
- * text that the tokens cover, by which runs of different tokenizers compare. Times are in milliseconds since the
- * epoch. A loss that is not finite travels as `null`.
+ * The JSON of a run's steps. Losses are in nats per token; also in nats per byte of text, which is comparable between
+ * tokenizers. Times are in milliseconds since the epoch. A loss that is not finite is sent as `null`.
  */
 import type { LeaseKind, StepPhases } from "./lease.ts";
 import type { AuthorState, RunState } from "./run-status.ts";
 
-/** One step of a run's history. */
+/** A step of a run's history. */
 export type StepMetrics = {
   step: number;
   trainLoss: number | null;
   /** Global L2 norm before clipping. */
   gradNorm: number | null;
-  /** Of matrices. */
+  /** For matrices. */
   learningRate: number;
   /** Tokens trained on so far. */
   tokens: number;
-  /** Of this step's evaluation, where it had one. */
+  /** Of this step's evaluation, if any. */
   valLoss: number | null;
   committedMs: number;
   trainNatsPerByte: number | null;
   valNatsPerByte: number | null;
-  /** SHA-256 of what all steps so far came to, whoever computed it; of a step that was committed. */
+  /** SHA-256 chain over the results of all steps so far, whoever computed them; null until committed. */
   results: string | null;
-  /** The same with each gradient's digests and whose they are. */
+  /** The same including the digests of each gradient and its authors. */
   chain: string | null;
-  /** Of a step that was committed. */
+  /** Null until committed. */
   phases: StepPhases | null;
 };
 
-/** What a microbatch came to: sums, the SHA-256 of the frame that each shard was pushed, and all who told so. */
+/**
+ * The agreed result of a microbatch: sums, the SHA-256 of the frame for each shard, and all authors that reported it.
+ */
 export type AgreedResult = {
   index: number;
   lossSum: number | null;
@@ -39,23 +40,23 @@ export type AgreedResult = {
   authors: string[];
 };
 
-/** What was told of a step's training, in order of the microbatch; of one that is not committed, so far. */
+/** The results of a step's training in order of microbatches; partial until committed. */
 export type StepRecord = {
   step: number;
   microbatches: AgreedResult[];
-  /** What the digests of the metrics are made of (docs/trust.md); null of a step that is not committed. */
+  /** The input of the metrics' digests (docs/trust.md); null until committed. */
   commit: {
     gradNorm: number;
     clipCoefficient: number;
     learningRates: { matrix: number; embedding: number; vector: number };
     results: string | null;
     chain: string | null;
-    /** Of the step before; of step 0, of the config. */
+    /** Of the previous step; for step 0, of the config. */
     before: { results: string; chain: string };
   } | null;
 };
 
-/** What `GET /v1/runs/:run/events` streams; `id` grows by one. */
+/** The events of `GET /v1/runs/:run/events`; `id` increases by one. */
 export type RunEvent = {
   id: number;
   timeMs: number;
@@ -75,7 +76,7 @@ export type RunEvent = {
       trainer: string;
       change: "joined" | "restarted" | "left" | "lost";
     }
-  /** An author told of a microbatch what others did not, or it itself did not before. */
+  /** An author reported a result that differs from other authors' or from its own earlier one. */
   | {
       type: "conflict";
       kind: LeaseKind;
@@ -84,11 +85,11 @@ export type RunEvent = {
       author: string;
     }
   | { type: "fingerprint"; fingerprint: string | null }
-  /** The run has gone back: what was told of this step and those after it is void. */
-  /** Its owner asked for `asked`; the state kept before it is that of `step`. */
+  /** The run was rewound: events of this step and later ones are void. */
+  /** The owner requested step `asked`; `step` is the nearest stored state before it. */
   | { type: "rewind"; step: number; asked: number }
   | { type: "author"; author: string; state: AuthorState }
-  /** The step needs a result of one more author, and none is there that could tell one. */
+  /** The step needs the result of another author, and none is available. */
   | {
       type: "waiting";
       kind: LeaseKind;

@@ -1,42 +1,42 @@
-/** Where a run is, who takes part, and what its owner asks of it. Times are in milliseconds since the epoch. */
+/** The JSON of a run's status and of its owner's requests. Times are in milliseconds since the epoch. */
 import type { RunConfig } from "./run-config.ts";
 
 export type RunState =
   "running" | "paused" | "finished" | "cancelled" | "diverged";
 
-/** States that a run does not leave. */
+/** Final states. */
 export function hasEnded(state: RunState): boolean {
   return state === "finished" || state === "cancelled" || state === "diverged";
 }
 
-/** One shard's range `[start, start + length)` of the flat parameter vector, in elements. */
+/** A shard's range `[start, start + length)` of the flat parameter vector, in elements. */
 export type ShardRange = { index: number; start: number; length: number };
 
 export type TrainerStatus = {
-  /** Trainers of different authors may have one name. */
+  /** Not unique: trainers of different authors may share a name. */
   name: string;
   /** A join token's id, or `owner.` and the name of one of the owner's trainers. */
   author: string;
-  /** What it computes in, as it tells; null of one that does not. Nobody is believed: nothing depends on it. */
+  /** As reported by the trainer, null if not; not verified, nothing depends on it. */
   host: HostKind | null;
   lastSeenMs: number;
   completions: number;
 };
 
-/** What a trainer computes in: a Durable Object, a process of Node, a tab. */
+/** Where a trainer runs: a Durable Object, a Node process, or a browser tab. */
 export const HOST_KINDS = ["edge", "node", "browser"] as const;
 
 export type HostKind = (typeof HOST_KINDS)[number];
 
 export type RunStatus = {
   run: string;
-  /** What people call it; null of one that nobody has named. Several may have one name. */
+  /** For display, null if unnamed; not unique. */
   name: string | null;
   state: RunState;
-  /** Parameters have seen this many updates. */
+  /** Number of updates applied to the parameters. */
   step: number;
   config: RunConfig;
-  /** What its trainers compute like; null before the first. */
+  /** Of its trainers; null before the first. */
   fingerprint: string | null;
   parameters: number;
   shards: ShardRange[];
@@ -48,34 +48,34 @@ export type RunStatus = {
   createdMs: number;
 };
 
-/** One line of `GET /v1/runs`. */
+/** An entry of `GET /v1/runs`. */
 export type RunSummary = {
   run: string;
-  /** As in its status. */
+  /** As in `RunStatus`. */
   name: string | null;
   /** Name of its dataset. */
   dataset: string;
-  /** Whether it has reached a state that it does not leave. */
+  /** Whether its state is final. */
   ended: boolean;
   createdMs: number;
 };
 
-/** That one call may start. */
+/** Per request. */
 export const MAX_HOSTED_TRAINERS = 16;
 
-/** Start hosted trainers, or issue a token with which others join. */
+/** Start hosted trainers, or issue a join token. */
 export type TrainersRequest = { count: number } | { join: true };
 
-/** What `POST /v1/runs/:run/trainers` answers, by what was asked. */
+/** The answer of `POST /v1/runs/:run/trainers`, by request. */
 export type TrainersResponse =
   { trainers: string[] } | { token: string; id: string; expiresMs: number };
 
-/** `quarantined`: results that it told differ from those of others, or among themselves. */
+/** `quarantined`: its results differ from those of others, or among themselves. */
 export const AUTHOR_STATES = ["active", "quarantined", "revoked"] as const;
 
 export type AuthorState = (typeof AUTHOR_STATES)[number];
 
-/** A join token of a run, without what makes it work; or one of the owner's trainers, which has none, under quarantine. */
+/** A join token without its secret; or one of the owner's trainers in quarantine, which has no token. */
 export type JoinToken = {
   id: string;
   issuedMs: number | null;
@@ -83,8 +83,8 @@ export type JoinToken = {
   state: AuthorState;
 };
 
-/** What `PATCH /v1/runs/:run` takes. */
+/** The body of `PATCH /v1/runs/:run`. */
 export type StateRequest = { state: "paused" | "running" | "cancelled" };
 
-/** Or this: what trainers must compute like, null for what the next one brings. */
+/** Or this one: the fingerprint that trainers must have; null to take the next trainer's. */
 export type FingerprintRequest = { fingerprint: string | null };

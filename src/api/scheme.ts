@@ -1,7 +1,7 @@
-/** What a scheme and a layout choose from, and the options of a scheme. */
+/** The values of schemes and layouts, and the options of a scheme. */
 import { type AllOf, choice, type Whole } from "./option-kinds.ts";
 
-/** What becomes of a tie between two codes, in the kernel's order. */
+/** How ties between two codes are rounded, in the kernel's order. */
 export const NEAREST_MODES = [
   "nearest-even",
   "nearest-away",
@@ -12,19 +12,19 @@ export type NearestMode = (typeof NEAREST_MODES)[number];
 const ROUNDING_MODES = [...NEAREST_MODES, "stochastic"] as const;
 export type RoundingMode = (typeof ROUNDING_MODES)[number];
 
-/** How a block's scale is found, in the kernel's order. */
+/** How a block's scale is computed, in the kernel's order. */
 export const SCALE_RULES = ["floor", "rceil", "ceil", "even", "mse"] as const;
 export type ScaleRule = (typeof SCALE_RULES)[number];
 
-/** Of a random Hadamard transform's segment. */
+/** For the random Hadamard transform. */
 export const SEGMENT_LENGTHS = [16, 32, 64, 128, 256] as const;
 export type SegmentLength = (typeof SEGMENT_LENGTHS)[number];
 
-/** OCP MX formats: blocks of 32 elements that share a scale of E8M0 (formats/blocks/block-formats.ts). */
+/** OCP MX formats: blocks of 32 elements with a shared E8M0 scale (formats/blocks/block-formats.ts). */
 const FORMATS = ["mxfp4", "mxfp8-e4m3", "mxfp8-e5m2"] as const;
 export type FormatName = (typeof FORMATS)[number];
 
-/** How files name and arrange a quantized tensor (formats/blocks/block-layouts.ts). */
+/** Names and arrangement of a quantized tensor in files (formats/blocks/block-layouts.ts). */
 export const LAYOUTS = [
   "gpt-oss",
   "ggml",
@@ -37,19 +37,19 @@ export const LAYOUTS = [
 ] as const;
 export type Layout = (typeof LAYOUTS)[number];
 
-/** The loaders that a model's directory can be made for (checkpoints/targets.ts). */
+/** The loaders of a model's directory (checkpoints/targets.ts). */
 export const TARGETS = ["vllm", "transformers", "mlx", "quark"] as const;
 export type Target = (typeof TARGETS)[number];
 
-/** Those that a model can be made for: llama.cpp takes one file. */
+/** All loaders; llama.cpp takes a single file. */
 export const LOADERS = [...TARGETS, "llama.cpp"] as const;
 export type Loader = (typeof LOADERS)[number];
 
-/** What becomes of a GGUF's output head and of its table of tokens. */
+/** The type of a GGUF's output head and token embedding. */
 export const GGUF_OUTPUTS = ["q8_0", "keep", "mxfp4"] as const;
 export type GgufOutput = (typeof GGUF_OUTPUTS)[number];
 
-/** What a tensor of a GGUF becomes by its name; `keep`: as it is. */
+/** Types of a GGUF's tensors by name; `keep`: unchanged. */
 export const GGUF_TYPES = [
   "mxfp4",
   "q8_0",
@@ -69,7 +69,7 @@ export const SEED = {
   default: 0,
 } satisfies Whole;
 
-/** Every choice that the bytes of a quantized tensor depend on, in the order of a file's record. */
+/** All options that a quantized tensor's bytes depend on, in the order of a file's record. */
 export const SCHEME_OPTIONS = {
   format: choice(
     FORMATS,
@@ -100,6 +100,6 @@ export const SCHEME_OPTIONS = {
   seed: SEED,
 };
 
-/** A scheme, whole. */
+/** A complete scheme. */
 export type Scheme = AllOf<typeof SCHEME_OPTIONS>;
 export type Prescale = Scheme["prescale"];

@@ -1,17 +1,16 @@
-/** The JSON of what answers. */
+/** The JSON of `GET /version`. */
 
-/** What answers: `GET /version`. */
 export type ServiceVersion = {
   /** Of the package. */
   version: string;
-  /** Of the frames that trainers and shards exchange. */
+  /** Of the frames between trainers and shards. */
   frame: number;
-  /** Of the choices that quantized files record. */
+  /** Of the record in quantized files. */
   record: string;
-  /** What the bytes of a run depend on besides its config; its trainers share it. */
+  /** What a run's bytes depend on besides its config; equal for all its trainers. */
   fingerprint: string;
   kernels: { arithmetic: number; fusesMultiplyAdd: boolean };
   mode: "local" | "deployed";
-  /** Who is let in: all, who has a token, or nobody since no secret is set. */
+  /** Who may use the service: everyone, holders of a token, or nobody since no secret is set. */
   access: "all" | "token" | "nobody";
 };

@@ -1,14 +1,14 @@
-/** Bodies of tensors as callers give them: each has a length, which is needed before the first byte. */
+/** Tensor bodies as callers give them: the length must be known before the first byte. */
 import { AppError } from "./errors.ts";
 import { shown } from "./option-kinds.ts";
 import type { TensorBody } from "./tensors.ts";
 
-/** What can be read again, and what is gone once it was. */
+/** Data that can be read again, or a stream that cannot. */
 export type CheckedBody =
   | { data: Uint8Array<ArrayBuffer> | Blob }
   | { data?: never; stream: ReadableStream<Uint8Array>; bytes: number };
 
-/** Errors: `malformed_body` for what is no body of tensors */
+/** Errors: `malformed_body` */
 export function checkBody(body: TensorBody): CheckedBody {
   if (body instanceof Blob) return { data: body };
   const view = viewOf(body);
@@ -29,7 +29,7 @@ export function checkBody(body: TensorBody): CheckedBody {
   return { stream, bytes };
 }
 
-/** Any body as a stream. Errors: those of `checkBody` */
+/** Any body as a stream. Errors: as `checkBody` */
 export function openBody(body: TensorBody): {
   stream: ReadableStream<Uint8Array>;
   bytes: number;
@@ -40,10 +40,10 @@ export function openBody(body: TensorBody): {
   return { stream: blob.stream(), bytes: blob.size };
 }
 
-/** Nothing is read of a body that comes with a refusal: its stream ends here, if it has one. */
+/** Cancels the unread stream, if any, of a body that is refused. */
 export async function releaseBody(body: unknown): Promise<void> {
   const stream = (body as { stream?: unknown } | null | undefined)?.stream;
-  // What has failed, or has a reader of its own, is left as it is.
+  // Streams that have failed or have another reader are left alone.
   if (isStream(stream) && !stream.locked) await stream.cancel().catch(() => {});
 }
 
@@ -52,7 +52,7 @@ function viewOf(body: unknown): Uint8Array<ArrayBuffer> | undefined {
   if (!ArrayBuffer.isView(body)) return undefined;
   const { buffer, byteOffset, byteLength } = body;
   const bytes = new Uint8Array(buffer, byteOffset, byteLength);
-  // What other threads may write to is copied.
+  // Shared memory is copied, since other threads may write to it.
   return buffer instanceof ArrayBuffer
     ? (bytes as Uint8Array<ArrayBuffer>)
     : bytes.slice();

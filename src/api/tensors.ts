@@ -1,4 +1,4 @@
-/** The tensor routes' options and figures, as a client names them. */
+/** The JSON of the tensor routes, files and jobs, as a client uses it. */
 import type { ValuesOf } from "./option-kinds.ts";
 import type {
   ANALYZE_FOLDER_OPTIONS,
@@ -34,8 +34,8 @@ export type HadamardOptions = ValuesOf<typeof HADAMARD_OPTIONS>;
 export type GemmOptions = ValuesOf<typeof GEMM_OPTIONS>;
 
 /**
- * A file of tensors: bytes, whatever view of them; a Blob, which may be a file that is not in memory
- * (`fs.openAsBlob`); or a stream with its length, which browsers do not send: give them a Blob.
+ * A file of tensors: bytes in any view; a Blob, which may be on disk (`fs.openAsBlob`); or a stream with its length.
+ * Browsers do not send streams: use a Blob there.
  */
 export type TensorBody =
   | ArrayBuffer
@@ -43,36 +43,38 @@ export type TensorBody =
   | Blob
   | { stream: ReadableStream<Uint8Array>; bytes: number };
 
-/** Floats of `shape` [..., K] in blocks of 32 along their rows, which are padded with zeros. */
+/** Floats of `shape` [..., K] in blocks of 32 along rows, padded with zeros. */
 export type QuantizedFloats = {
-  /** Elements: [..., ⌈K/32⌉, 16] bytes of MXFP4, the one at 2j in the low nibble of byte j; 32 of MXFP8. */
+  /** Elements: [..., ⌈K/32⌉, 16] bytes for MXFP4, element 2j in the low nibble of byte j; 32 bytes for MXFP8. */
   blocks: Uint8Array;
   /** [..., ⌈K/32⌉]: E8M0, 2^(byte − 127); 255 is NaN. */
   scales: Uint8Array;
-  /** One row of whole blocks unless told. */
+  /** Default: one row of whole blocks. */
   shape?: readonly number[];
-  /** How it was quantized, as a file records it; without it, values are decoded plainly. */
+  /**
+   * The record of the quantization, as in files; without it, values are decoded without inverse rotation or prescale.
+   */
   metadata?: Record<string, string>;
 };
 
-/** What a file says of itself. */
+/** The header of a file. */
 export type FileHead = {
-  /** That of the file, or that of what is made of it: safetensors of a .npy. */
+  /** That of the file; safetensors for a .npy. */
   container: "safetensors" | "gguf";
   tensors: {
     name: string;
-    /** As the container calls it: `BF16`, `Q4_0`. */
+    /** The container's name of it: `BF16`, `Q4_0`. */
     dtype: string;
     shape: readonly number[];
-    /** Where its bytes lie in the file. */
+    /** Range of its bytes in the file. */
     start: number;
     end: number;
   }[];
-  /** Strings, and a GGUF's scalars as text; its arrays are left out. */
+  /** Strings, and a GGUF's scalars as text; arrays are omitted. */
   metadata: Record<string, string>;
 };
 
-/** null where a figure has no value: no error at all, or no finite element. */
+/** null if undefined: no error at all, or no finite element. */
 export type SchemeFigures = {
   scheme: string;
   /** 10 · log10(Σ x² / Σ (x − y)²), y the decoded values. */
@@ -80,7 +82,7 @@ export type SchemeFigures = {
   mse: number | null;
   cosine: number | null;
   maxError: number | null;
-  /** Shares of the elements. */
+  /** Fractions of the elements. */
   clipped: number;
   zeroed: number;
   nan: number;
@@ -94,16 +96,16 @@ export type TensorFigures = {
   recommended: string | null;
 };
 
-/** A tensor that the request meant, and that quantizing would leave as it is. */
+/** A selected tensor that quantizing would leave unchanged. */
 export type PassedOver = {
   name: string;
-  /** As the file's container calls it: `I64`, `Q4_0`. */
+  /** The container's name of it: `I64`, `Q4_0`. */
   dtype: string;
   shape: readonly number[];
   reason: string;
 };
 
-/** What `POST /v1/analyze` answers. */
+/** The answer of `POST /v1/analyze`. */
 export type Analysis = {
   tensors: ({
     name: string;
@@ -112,26 +114,26 @@ export type Analysis = {
   } & TensorFigures)[];
   passedOver: PassedOver[];
   total: TensorFigures;
-  /** How a scheme is recommended. */
+  /** How `recommended` is chosen. */
   rule: string;
-  /** Of a model: the loader that was told, or of a directory each. */
+  /** For a model: the requested loader; for a directory: all of them. */
   loaders: LoaderAdvice[];
-  /** Schemes that no loader undoes, and that a model's analysis leaves out. */
+  /** Schemes that no loader supports, omitted from a model's analysis. */
   refused: { scheme: string; reason: string }[];
 };
 
-/** What to quantize a model with for a loader. */
+/** Recommended scheme for a loader. */
 export type LoaderAdvice = {
   loader: Loader;
-  /** Of those that are judged, how many it takes in MXFP4. */
+  /** Number of analyzed tensors that it loads in MXFP4. */
   tensors: number;
-  /** By the rule, over those together. */
+  /** By `rule`, over those tensors together. */
   recommended: string | null;
-  /** Why it takes none. */
+  /** Why it loads none. */
   refusal: string | null;
 };
 
-/** What makes a file of another one. */
+/** An operation that turns a file into another. */
 export type FileOperation =
   | { operation: "quantize"; options?: QuantizeOptions | undefined }
   | { operation: "dequantize"; options?: DequantizeOptions | undefined }
@@ -142,31 +144,31 @@ export type FileOperation =
 export type StoredFile = {
   name: string;
   bytes: number;
-  /** Lower-case hexadecimal SHA-256; null of one that came in parts, which have theirs. */
+  /** Lower-case hexadecimal SHA-256; null for one uploaded in parts, which have their own. */
   digest: string | null;
 };
 
-/** A part of a file that is sent in parts, from 1. */
+/** A part of a multipart upload, numbered from 1. */
 export type UploadPart = { part: number; bytes: number; digest: string };
 
-/** A file that is sent in parts, and those that came. */
+/** A multipart upload, with the parts received. */
 export type FileUpload = {
   file: string;
-  /** Its id among the file's uploads: the two sizes. */
+  /** Its id among the uploads of this file, made of the two sizes. */
   upload: string;
   bytes: number;
-  /** Of each part but the last. */
+  /** Size of each part but the last. */
   partBytes: number;
   parts: UploadPart[];
 };
 
-/** One of the bucket's files in a list. */
+/** An entry of a list of files. */
 export type FileEntry = { name: string; bytes: number; storedMs: number };
 
-/** A page of the files, by name; `next` is the `cursor` of the next one, null on the last. */
+/** A page of files, ordered by name; `next` is the next page's `cursor`, null on the last. */
 export type FilePage = { files: FileEntry[]; next: string | null };
 
-/** Of a file, or of a folder that holds a model. */
+/** On a file, or on a model's folder. */
 export type JobOperation = {
   [Name in keyof typeof JOB_OPTIONS]: {
     operation: Name;
@@ -174,18 +176,18 @@ export type JobOperation = {
   };
 }[keyof typeof JOB_OPTIONS];
 
-/** A file elsewhere, or a model's directory, which ends with a slash; the token is sent to that host alone. */
+/** A file elsewhere, or a model's directory if it ends with a slash; the token is sent to that host only. */
 export type UrlSource = { url: string; token?: string | undefined };
 
-/** What `POST /v1/jobs` takes: an operation on what is stored. */
+/** The body of `POST /v1/jobs`: an operation on stored files. */
 export type JobRequest = JobOperation & {
-  /** Name of a file, or where there is none of a folder; or a URL. */
+  /** Name of a file or, if there is none, of a folder; or a URL. */
   source: string | UrlSource;
-  /** Name of the file or folder that it shall become; unless told, the job's id and a file's extension. */
+  /** Name of the resulting file or folder; default: the job's id with a file's extension. */
   result?: string | undefined;
-  /** A key of the caller's choice, so that repeating the request creates one job: its id. */
+  /** A key chosen by the caller, which makes the request idempotent: becomes the job's id. */
   clientKey?: string | undefined;
-  /** How long the job and its result stay once it has ended; 7 days unless told. */
+  /** How long the job and its result are kept after it ended; default 7 days. */
   retentionMs?: number | undefined;
 };
 
@@ -199,33 +201,33 @@ export type JobSummary = {
   /** Whether the result is a folder. */
   isFolder: boolean;
   operation: JobOperation["operation"];
-  /** Of the source, read so far and in all; null until a URL has answered. */
+  /** Bytes of the source, read and in total; null until a URL has answered. */
   inputBytes: number;
   totalInputBytes: number | null;
-  /** Of the result; the total is known once the job has read the source's head. */
+  /** Bytes of the result, written and in total; null until the job has read the source's header. */
   outputBytes: number;
   totalOutputBytes: number | null;
   createdMs: number;
   endedMs: number | null;
-  /** When it goes, and its result with it; null while it runs. */
+  /** When the job and its result are deleted; null while it runs. */
   expiresMs: number | null;
   /** Why it failed. */
   error: { code: string; detail: string } | null;
 };
 
-/** What `GET /v1/jobs/:job` answers. */
+/** The answer of `GET /v1/jobs/:job`. */
 export type JobStatus = JobSummary & {
-  /** Files of a folder's weights that were not read: another form of them, or none of the model's. */
+  /** Weight files of a folder that were not read: in another format, or not of the model. */
   leftOut: string[];
-  /** What a loader asks for and the folder has not: config.json. */
+  /** Files that a loader needs and the folder lacks: config.json. */
   missing: string[];
   /** The latest lines. */
   log: { timeMs: number; text: string }[];
 };
 
-/** What `GET /v1/jobs` answers: the newest first. */
+/** The answer of `GET /v1/jobs`, newest first. */
 export type JobPage = {
   jobs: JobSummary[];
-  /** The `cursor` of the page behind this one; null when there is none. */
+  /** The next page's `cursor`; null on the last. */
   next: string | null;
 };

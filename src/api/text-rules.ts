@@ -1,28 +1,28 @@
-/** What short texts are held to, and how a caller is told of it, to whom a pattern says nothing. */
+/** Rules for names and ids, with a description for error messages. */
 import { AppError } from "./errors.ts";
 import { shown } from "./option-kinds.ts";
 
 export type TextRule = {
   pattern: RegExp;
   words: string;
-  /** Of UTF-8, where what holds it counts those. */
+  /** Limit in UTF-8, where storage has one. */
   maxBytes?: number;
 };
 
 const SIGNS = "letters, digits, dots, _ or -, except . and ..";
 /**
- * What a folder has of its own: no `.` or `..`, no control character, no half of a surrogate pair. The API's description
- * has the pattern, which some read with the flag `u`, and some without.
+ * A part of a path: not `.` or `..`, no control characters, no lone surrogates. The pattern is published in the API's
+ * description, and so must work with and without the flag `u`.
  */
 const IN_FOLDER =
   "(?!\\.{1,2}(?:\\/|$))(?:[^\\/\\x00-\\x1f\\x7f-\\x9f\\ud800-\\udfff]|[\\ud800-\\udbff][\\udc00-\\udfff])+";
-/** R2's, of a key. */
+/** R2's limit for a key. */
 const MAX_KEY_BYTES = 1024;
 
-/** Files of the bucket have keys that begin so. */
+/** Key prefix of the bucket's files. */
 export const FILES_PREFIX = "files/";
 
-/** Names travel in paths, which have no part `.` or `..`, and in header values. */
+/** Names are used in paths, which have no part `.` or `..`, and in header values. */
 export const NAME = {
   pattern: /^(?!\.{1,2}$)[A-Za-z0-9._-]{1,64}$/,
   words: `1 to 64 ${SIGNS}`,
@@ -33,11 +33,11 @@ export const RUN_ID = {
   words: "1 to 40 lowercase letters, digits or -, not starting with -",
 } as const satisfies TextRule;
 
-/** What nobody sees, or what lets a text be read as another: halves of pairs, control, direction, joiners, fillers. */
+/** Invisible or misleading characters: lone surrogates, control, direction, joiners, fillers. */
 const UNSEEN =
   "\\x00-\\x1f\\x7f-\\x9f\\xad\\u061c\\u115f\\u1160\\u200b-\\u200f\\u2028-\\u202e\\u2060-\\u206f\\u3164\\ufeff\\uffa0\\ufff9-\\ufffb\\ud800-\\udfff";
 
-/** What people call a run, in any script; nothing is found by it. */
+/** Display name of a run, in any script. */
 export const RUN_NAME = {
   pattern: new RegExp(
     `^(?!\\s)(?![^]*\\s$)(?:[^${UNSEEN}]|[\\ud800-\\udbff][\\udc00-\\udfff]){1,80}$`,
@@ -51,14 +51,14 @@ export const TOKEN_ID = {
   words: `1 to 80 ${SIGNS}`,
 } as const satisfies TextRule;
 
-/** Of a file or a folder in the bucket: as file systems have them, in folders as deep as may be. */
+/** A file or folder in the bucket, with any depth of folders. */
 export const FILE_NAME = {
   pattern: new RegExp(`^${IN_FOLDER}(?:\\/${IN_FOLDER})*$`),
   words: `up to ${MAX_KEY_BYTES - FILES_PREFIX.length} bytes of UTF-8 without control characters; parts between slashes are not empty, . or ..`,
   maxBytes: MAX_KEY_BYTES - FILES_PREFIX.length,
 } as const satisfies TextRule;
 
-/** Travels in a header between Worker and object. */
+/** Sent in a header between Worker and object. */
 export const FINGERPRINT = {
   pattern: /^[\x21-\x7e]{1,200}$/,
   words: "1 to 200 printable ASCII characters without spaces",

@@ -1,2 +1,2 @@
-/** Of the package, as package.json has it; a test compares them. */
+/** Of the package; a test compares it with package.json. */
 export const VERSION = "0.1.0";

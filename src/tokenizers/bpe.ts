@@ -1,21 +1,21 @@
 /**
- * Byte-pair encoding. Ids 0 … 255 are the bytes, id 256 + i is what merge i makes of two earlier ids; so
- * without merges it is the byte tokenizer.
+ * Byte-pair encoding (BPE). Ids 0 … 255 are the bytes; merge i makes id 256 + i from two lower ids. Without merges it
+ * is the byte tokenizer.
  *
- * Source: Sennrich, Haddow, Birch, arXiv 1508.07909; on bytes, as GPT-2
+ * Source: Sennrich, Haddow, Birch, arXiv 1508.07909; on bytes as in GPT-2
  */
 import { wordsOf } from "./byte-level.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
 
-/** Two ids that become one. */
+/** Two ids that are merged into one. */
 export type Merge = readonly [left: number, right: number];
 
 export const BYTE_VOCABULARY = 256;
-/** Ids are 16 bits. */
+/** Ids fit in 16 bits. */
 export const MAX_VOCABULARY = 65536;
-/** Words whose encoding is remembered; a text has few that are frequent. */
-const MAX_REMEMBERED = 32_768;
-const MAX_REMEMBERED_BYTES = 64;
+/** The cache of encoded words. */
+const MAX_CACHED_WORDS = 32_768;
+const MAX_CACHED_LENGTH = 64;
 
 const utf8 = new TextEncoder();
 
@@ -23,7 +23,7 @@ export class Bpe implements TextTokenizer {
   readonly merges: readonly Merge[];
   /** Merge index by `left · 65536 + right`. */
   readonly #ranks = new Map<number, number>();
-  readonly #remembered = new Map<string, Uint16Array>();
+  readonly #cache = new Map<string, Uint16Array>();
 
   constructor(merges: readonly Merge[]) {
     this.merges = merges;
@@ -49,12 +49,12 @@ export class Bpe implements TextTokenizer {
 
   /** The ids of one word of `wordsOf`. */
   encodeWord(word: string): Uint16Array {
-    const known = this.#remembered.get(word);
+    const known = this.#cache.get(word);
     if (known) return known;
     const ids = this.#merged(utf8.encode(word));
-    if (word.length <= MAX_REMEMBERED_BYTES) {
-      if (this.#remembered.size >= MAX_REMEMBERED) this.#remembered.clear();
-      this.#remembered.set(word, ids);
+    if (word.length <= MAX_CACHED_LENGTH) {
+      if (this.#cache.size >= MAX_CACHED_WORDS) this.#cache.clear();
+      this.#cache.set(word, ids);
     }
     return ids;
   }
@@ -79,7 +79,7 @@ export class Bpe implements TextTokenizer {
     return tokens;
   }
 
-  /** Of all pairs side by side the one of lowest rank is joined first, the leftmost of equals. */
+  /** Merges the adjacent pair of the lowest rank first; the leftmost among equals. */
   #merged(bytes: Uint8Array): Uint16Array {
     const list = new LinkedIds(bytes);
     const queue = new RankQueue();
@@ -89,7 +89,7 @@ export class Bpe implements TextTokenizer {
     };
     for (let at = 0; at + 1 < bytes.length; at++) offer(at);
     for (let next = queue.pop(); next; next = queue.pop()) {
-      // A pair may have changed since it was offered; then it was offered anew.
+      // The pair may have changed since it was queued; then it was queued again.
       if (this.#ranks.get(list.pairAt(next.at)) !== next.rank) continue;
       list.join(next.at, BYTE_VOCABULARY + next.rank);
       offer(next.at);
@@ -104,7 +104,6 @@ function pairKey(left: number, right: number): number {
   return left * MAX_VOCABULARY + right;
 }
 
-/** All parts in one array. */
 export function joined(
   parts: readonly Uint16Array[],
 ): Uint16Array<ArrayBuffer> {
@@ -121,7 +120,7 @@ export function joined(
 
 const NONE = -1;
 
-/** The ids of one word, each with its neighbours; what was joined to its left is gone. */
+/** The ids of one word as a doubly linked list; an id merged into its left neighbour is NONE. */
 class LinkedIds {
   readonly #ids: Int32Array;
   readonly #next: Int32Array;
@@ -140,14 +139,14 @@ class LinkedIds {
     return this.#previous[at]!;
   }
 
-  /** `pairKey` of the id at `at` and the one that follows; NONE where there are not both. */
+  /** `pairKey` of the id at `at` and its successor; NONE if either is missing. */
   pairAt(at: number): number {
     const next = this.#next[at]!;
     const id = this.#ids[at]!;
     return id === NONE || next === NONE ? NONE : pairKey(id, this.#ids[next]!);
   }
 
-  /** The pair at `at` becomes `id`. */
+  /** Replaces the pair at `at` by `id`. */
   join(at: number, id: number): void {
     const gone = this.#next[at]!;
     const after = this.#next[gone]!;
@@ -162,7 +161,7 @@ class LinkedIds {
   }
 }
 
-/** Places by rank, then from left to right: a binary heap. */
+/** Priority queue of positions by rank, then from left to right: a binary heap. */
 class RankQueue {
   readonly #heap: number[] = [];
 

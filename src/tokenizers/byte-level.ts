@@ -1,15 +1,15 @@
 /**
- * Text as byte-level tokenizers see it: cut into words first, and each byte a printable character, so that
+ * Byte-level pre-tokenization: text is split into words, and each byte is written as a printable character, so that
  * vocabularies are lists of strings.
  *
- * Source: GPT-2's encoder (Radford et al. 2019), whose split and alphabet `ByteLevel` of Hugging Face's
- * tokenizers has
+ * Source: the encoder of GPT-2 (Radford et al. 2019); Hugging Face tokenizers' `ByteLevel` has the same split and
+ * alphabet
  */
 
 import { once } from "../api/once.ts";
 import { CLASSES } from "./character-classes.ts";
 
-/** A contraction's end; letters, digits or marks with the space before them; spaces that nothing follows. */
+/** A contraction's suffix; letters, digits or other characters with one preceding space; white space. */
 export const word = once(() => {
   const { spaces } = CLASSES;
   const [letters, digits] = [CLASSES.letters(), CLASSES.digits()];
@@ -26,12 +26,12 @@ export const word = once(() => {
   );
 });
 
-/** As far as a match looks beyond its end: `'ll` is one word, `'l` is not. In UTF-16 units. */
+/** Characters behind a match that can still change it: `'ll` is one word, `'l` is not. In UTF-16 units. */
 const LOOKAHEAD = 4;
 
 /**
- * The words of `text`, which together are all of it. `isWhole`: the text ends here; else the end that more
- * text could change is left out.
+ * Splits `text` into words, whose concatenation it is. `isWhole`: the text ends here; otherwise words at the end that
+ * more text could change are omitted.
  */
 export function wordsOf(text: string, isWhole: boolean): string[] {
   const words = text.match(word()) ?? [];
@@ -43,7 +43,7 @@ export function wordsOf(text: string, isWhole: boolean): string[] {
   return words;
 }
 
-/** The character that stands for each byte: itself where that is printable, else one from 256 on. */
+/** The character for each byte: itself if printable, else one from U+0100 on. */
 export const BYTE_CHARACTERS: readonly string[] = (() => {
   let next = 256;
   return Array.from({ length: 256 }, (_, byte) =>
@@ -51,14 +51,14 @@ export const BYTE_CHARACTERS: readonly string[] = (() => {
   );
 })();
 
-/** Printable in Latin-1, the space and the soft hyphen apart. */
+/** Printable in Latin-1, except the space and the soft hyphen. */
 function isPrintable(byte: number): boolean {
   return (byte >= 0x21 && byte <= 0x7e) || (byte >= 0xa1 && byte !== 0xad);
 }
 
 const BYTE_OF = new Map(BYTE_CHARACTERS.map((char, byte) => [char, byte]));
 
-/** The bytes of a token by its name, whose characters stand for them; of another name, its text. */
+/** The bytes of a token from its name in that alphabet; other names are UTF-8 text. */
 export function nameBytes(name: string): Uint8Array {
   const bytes = Array.from(name, (char) => BYTE_OF.get(char));
   return bytes.includes(undefined)

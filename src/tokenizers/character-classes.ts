@@ -1,12 +1,12 @@
 /**
- * Letters and digits as Unicode 16 has them, written down: engines know later versions or earlier ones, and a text's words must
- * not depend on whose they are. Hugging Face's tokenizers 0.23 cuts by the same.
+ * Letters and digits of Unicode 16, listed here since JavaScript engines have different Unicode versions, and the split
+ * into words must not depend on the engine. Hugging Face tokenizers 0.23 uses the same version.
  */
 import { once } from "../api/once.ts";
 
 /**
- * \p{L}: code points in ranges, each as how far it begins behind the last one's end and, where it has more than one, how many
- * follow the first, in base 36.
+ * \p{L} as ranges of code points. Each is the distance from the end of the previous range to its start and, if longer
+ * than one, a comma and the number of further code points; in base 36.
  */
 export const LETTERS = `
   1t,p 7,p 1c b 5 6,m 2,u 2,cp 5,b f,4 8 2 3m,4 2,1 3,3 2 7 2,2 2 2,j 2,2a
@@ -46,7 +46,7 @@ export const LETTERS = `
   2,2 2,1 2 3 2 2 2 2 2,1 2 3,3 2,6 2,3 2,3 2 2,9 2,g 6,2 2,4 2,g 3et,wyn
   x,37d 7,65 3,4g1 f,5rk g,h9 1wj,f1 15v,3t6 6,38f`;
 
-/** \p{N}, likewise. */
+/** \p{N}, in the same encoding. */
 export const DIGITS = `
   1c,9 3d,1 6 3,2 142,9 3r,9 5j,9 bh,9 3b,9 5,5 31,9 3b,9 3b,9 3,5 33,c 38,9
   9,6 2w,9 2x,6 8,i 32,9 2p,9 3b,9 1z,j 7h,9 1z,9 k0,j oi,2 6o,9 7,9 n,9 8d,9
@@ -59,19 +59,19 @@ export const DIGITS = `
   imy,9 153,j d,j 31,o uu,1d 1tt,9 br,9 dz,9 6w,9 jx,8 3l,9 m0,1m 2,2 2,3
   25,18 2,e qr,c 25g,9`;
 
-/** For use between the brackets of a regular expression with the flag `u`. */
+/** Contents of a character class (between brackets) for regular expressions with the flag `u`. */
 export const CLASSES = {
   letters: once(() => written(rangesIn(LETTERS))),
   digits: once(() => written(rangesIn(DIGITS))),
-  /** White_Space, of which `\s` of JavaScript lacks U+0085, and has U+FEFF besides. */
+  /** White_Space; JavaScript's `\s` lacks U+0085 and adds U+FEFF. */
   spaces:
     "\\t-\\r \\x85\\xa0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000",
 } as const;
 
-/** Code points from the first to the last. */
+/** Both ends included. */
 export type Range = readonly [first: number, last: number];
 
-/** In order. */
+/** Decodes such a list; ranges are in ascending order. */
 export function rangesIn(packed: string): Range[] {
   let end = 0;
   return packed
@@ -87,7 +87,7 @@ export function rangesIn(packed: string): Range[] {
     });
 }
 
-/** As between brackets. */
+/** Ranges as contents of a character class. */
 export function written(ranges: readonly Range[]): string {
   const escaped = (point: number): string => `\\u{${point.toString(16)}}`;
   return ranges

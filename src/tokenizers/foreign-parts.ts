@@ -1,7 +1,7 @@
 /**
- * A tokenizer.json of others as the reader cuts by it exactly. What the reader does otherwise than Hugging Face's tokenizers is
- * said in other words where there are such, and refused by its name where there are none: a prompt that is cut otherwise is
- * another prompt.
+ * Rewrites a foreign tokenizer.json so that the JavaScript library (@huggingface/tokenizers, "the reader") tokenizes
+ * exactly as the Rust library does. Where the two differ, a part is replaced by equivalent parts that the reader
+ * computes correctly, or rejected by name if there are none: different tokens are a different prompt.
  */
 import { missingBytes } from "../checkpoints/gguf/carried-bytes.ts";
 import { AppError } from "../api/errors.ts";
@@ -31,7 +31,7 @@ export type TokenizerFile = {
   model?: TokenizerPart;
 };
 
-/** Errors: `malformed_body` for a part that is not computed here */
+/** Errors: `malformed_body` for an unsupported part */
 export function exactParts(file: TokenizerFile): TokenizerFile {
   const { added_tokens: added = [], decoder = null } = file;
   const model = typedModel(file.model);
@@ -53,7 +53,7 @@ export function exactParts(file: TokenizerFile): TokenizerFile {
   };
 }
 
-/** Of old files, as GPT-2's own, what the model has says which it is. */
+/** Adds the `type` that old files, as GPT-2's own, lack. */
 export function typedModel(model: TokenizerPart = {}): TokenizerPart {
   if ("type" in model) return model;
   if ("merges" in model) return { type: "BPE", ...model };
@@ -97,7 +97,7 @@ function checkDecoder(decoder: TokenizerPart | null): void {
     const isSpace = (pattern as TokenizerPart | undefined)?.String === "▁";
     if (type === "Replace" ? isSpace && content === " " : isOf(DECODERS, type))
       continue;
-    // Of a decoder that is another altogether, what it must have is told.
+    // If the decoder is no Sequence, `bytesOf` reports what it must be.
     if (decoder!.type === "Sequence")
       throw notRead(`a decoder's ${named(part)}`);
   }
@@ -121,7 +121,7 @@ function exactNormalizer(part: TokenizerPart | null): TokenizerPart | null {
         normalizers: partsInOrder(part, "normalizers").map(exactNormalizer),
       };
     case "Replace":
-      // The reader takes `$` for a sign of a pattern's match.
+      // The reader would interpret `$` as a replacement pattern.
       return { ...part, content: String(part.content).replaceAll("$", "$$$$") };
     case "Strip": {
       const ends = [
@@ -143,7 +143,10 @@ function exactNormalizer(part: TokenizerPart | null): TokenizerPart | null {
   }
 }
 
-/** Only the text's first word has a space put before it: the reader knows no more than before which signs it stands. */
+/**
+ * `prepend_scheme` "first" puts a space before the first word only. The reader decides by the words' position, which is
+ * wrong behind other steps and beside normalized added tokens.
+ */
 function checkFirst(
   steps: readonly TokenizerPart[],
   normalizer: TokenizerPart | null,
@@ -164,7 +167,7 @@ function checkFirst(
     );
 }
 
-/** One step, in steps that the reader takes as they are meant. */
+/** Equivalent steps that the reader computes correctly. */
 function exactStep(part: TokenizerPart): TokenizerPart[] {
   switch (part.type) {
     case "ByteLevel":
@@ -195,7 +198,7 @@ function exactStep(part: TokenizerPart): TokenizerPart[] {
 const STEPS = ["ByteLevel", "Digits", "Metaspace", "Split", "WhitespaceSplit"];
 const digit = once(() => `[${CLASSES.digits()}]`);
 
-/** The reader puts the sign where it belongs, and cuts at none. */
+/** The reader inserts the replacement character, but does not split at it. */
 function metaspace(part: TokenizerPart): TokenizerPart[] {
   const {
     replacement = "▁",
@@ -205,15 +208,15 @@ function metaspace(part: TokenizerPart): TokenizerPart[] {
   if (part.add_prefix_space === false && scheme !== "never")
     throw notRead("Metaspace of `add_prefix_space` without `prepend_scheme`");
   if (!cuts) return [part];
-  const sign = `\\x{${String(replacement).codePointAt(0)!.toString(16)}}`;
-  return [part, split(`${sign}[^${sign}]*|[^${sign}]+`, "Isolated")];
+  const space = `\\x{${String(replacement).codePointAt(0)!.toString(16)}}`;
+  return [part, split(`${space}[^${space}]*|[^${space}]+`, "Isolated")];
 }
 
 function split(Regex: string, behavior: "Isolated" | "Removed"): TokenizerPart {
   return { type: "Split", pattern: { Regex }, behavior, invert: false };
 }
 
-/** Letters, digits, marks and signs of one Unicode, whatever the engine's: between brackets and outside of them. */
+/** Replaces \p{…} and \d, inside and outside of character classes, by the ranges of Unicode 16. */
 function pinnedPattern(pattern: TokenizerPart): TokenizerPart {
   if (typeof pattern.Regex !== "string") return pattern;
   let depth = 0;
@@ -233,7 +236,7 @@ function pinnedPattern(pattern: TokenizerPart): TokenizerPart {
   return { Regex };
 }
 
-/** Itself, or all parts of a Sequence, whatever stands within. */
+/** The part itself, or all parts of a (nested) Sequence. */
 export function partsInOrder(
   part: TokenizerPart | null,
   key: string,

@@ -1,7 +1,7 @@
 /**
- * A tokenizer.json of others: byte-level BPE as GPT-2, Llama 3 and Qwen have it, or SentencePiece's as Llama 2 and Mistral. A
- * prompt is cut by Hugging Face's own reader, signs of the template included; what an id stands for follows from its name, byte
- * for byte, since a text may end inside of a character.
+ * A foreign tokenizer.json: byte-level BPE as of GPT-2, Llama 3 and Qwen, or SentencePiece as of Llama 2 and Mistral.
+ * Encoding uses @huggingface/tokenizers ("the reader"), added tokens included; decoding is done here, byte by byte from
+ * the tokens' names, since a token may end within a character.
  */
 import { parsedObject } from "../api/json.ts";
 import { ByteLevelPreTokenizer, Tokenizer } from "@huggingface/tokenizers";
@@ -19,15 +19,15 @@ import {
 } from "./foreign-parts.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
 
-/** The reader keeps 7 to 11 for each byte of a file, and takes up to 16 while it reads. */
-const HELD_FOR_EACH_BYTE = 16;
+/** The reader holds 7 to 11 bytes per byte of a file, and up to 16 while parsing. */
+const BYTES_PER_FILE_BYTE = 16;
 const NONE = new Uint8Array(0);
-/** SentencePiece's space. */
+/** SentencePiece's symbol for a space. */
 const SPACE = "▁";
 
 /**
- * transformers goes by `add_prefix_space` of tokenizer_config.json, the reader by the step ByteLevel of `json`. Errors:
- * `malformed_body`, the first is there and no object; `invalid_config`, the two say other things
+ * transformers uses `add_prefix_space` of tokenizer_config.json, the reader that of the step ByteLevel in `json`.
+ * Errors: `malformed_body` if the config is given and no object; `invalid_config` if the two differ
  */
 export function checkTokenizerConfig(
   config: string | undefined,
@@ -47,9 +47,9 @@ export function checkTokenizerConfig(
     );
 }
 
-/** What one takes in memory, about. */
+/** Approximate memory of a tokenizer, in bytes. */
 export function foreignBytes(json: string): number {
-  return HELD_FOR_EACH_BYTE * json.length;
+  return BYTES_PER_FILE_BYTE * json.length;
 }
 
 export class ForeignTokenizer implements TextTokenizer {
@@ -58,7 +58,7 @@ export class ForeignTokenizer implements TextTokenizer {
   readonly #added: ReadonlyMap<number, AddedToken>;
   readonly #bytesOf: (name: string) => Uint8Array;
 
-  /** Errors: `malformed_body`, what is not read, or whose tokens are no pieces of text */
+  /** Errors: `malformed_body` for an unsupported file */
   constructor(json: string) {
     const parsed = exactParts(objectIn("tokenizer.json", json));
     this.#bytesOf = bytesOf(parsed);
@@ -70,7 +70,7 @@ export class ForeignTokenizer implements TextTokenizer {
     } catch (error) {
       throw unread("that is read here", (error as Error).message);
     }
-    mendReader(this.#tokenizer);
+    correctReader(this.#tokenizer);
     let last = -1;
     for (const id of this.#tokenizer.get_vocab(true).values())
       last = Math.max(last, id);
@@ -109,7 +109,10 @@ export class ForeignTokenizer implements TextTokenizer {
 
 const utf8 = new TextEncoder();
 
-/** By the decoder: characters that stand for bytes, or pieces of text with some for bytes among them. */
+/**
+ * How a token's name becomes bytes, by the decoder: byte-level characters, or SentencePiece's pieces with byte tokens
+ * (<0x0A>).
+ */
 function bytesOf({
   decoder,
   model,
@@ -118,7 +121,7 @@ function bytesOf({
     ({ type }) => type,
   );
   if (types.includes("ByteLevel")) return nameBytes;
-  // A Replace is of SentencePiece's space.
+  // `checkDecoder` allows only a Replace of SentencePiece's space.
   if (types.includes("Metaspace") || types.includes("Replace")) return pieces;
   throw unread(
     "whose decoder has ByteLevel, or Metaspace as SentencePiece",
@@ -142,7 +145,7 @@ function objectIn(file: string, json: string): object {
   );
 }
 
-/** What the reader keeps for itself of the tokens that are found in a text before it is cut. */
+/** The reader's internals that find added tokens in a text before it is split. */
 type Finder = { split: (text: string) => string[] };
 type Finders = {
   splitter_unnormalized: Finder;
@@ -154,10 +157,10 @@ const SPACES_FIRST = new RegExp(`^[${CLASSES.spaces}]+`, "u");
 const SPACES_LAST = new RegExp(`[${CLASSES.spaces}]+$`, "u");
 
 /**
- * What it does as Hugging Face's tokenizers do: letters are of one Unicode, what no piece has is one sign within a word and not
- * across words, and what tokens strip is White_Space, of no other token.
+ * Corrects where the reader differs from the Rust library: letters follow one Unicode version; unknown pieces are fused
+ * within a word, not across words; `lstrip` and `rstrip` strip White_Space, and never from other added tokens.
  */
-function mendReader(reader: Tokenizer): void {
+function correctReader(reader: Tokenizer): void {
   const { pre_tokenizer: steps, model } = reader;
   const { tokenizers = [] } = (steps ?? {}) as { tokenizers?: unknown[] };
   for (const step of tokenizers)

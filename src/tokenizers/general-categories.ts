@@ -1,6 +1,6 @@
 /**
- * What patterns of others' tokenizers name of the general categories of Unicode 16, written down as letters and digits are, and
- * for the same reason: of Unicode 17 U+0295 is another kind of letter.
+ * The general categories of Unicode 16 that patterns of foreign tokenizers name; listed for the same reason as letters
+ * and digits: in Unicode 17, U+0295 has another category.
  */
 import {
   DIGITS,
@@ -10,7 +10,7 @@ import {
   written,
 } from "./character-classes.ts";
 
-/** As `LETTERS` has its ranges. */
+/** Encoded as `LETTERS`. */
 const TABLES = {
   Lu: `
     1t,p 2u,m 2,6 y 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 2 3 2 2
@@ -121,8 +121,8 @@ const LAST_POINT = 0x10ffff;
 const found = new Map<string, readonly Range[]>();
 
 /**
- * For use between brackets, of `\p{name}` or of all that is not; undefined of a class that is not written down, which is the
- * engine's.
+ * `\p{name}` or its complement, as contents of a character class; undefined for classes that are not listed here, for
+ * which the engine's are used.
  */
 export function categoryClass(
   name: string,
@@ -140,13 +140,13 @@ function rangesOf(name: string): readonly Range[] | undefined {
   if (Object.hasOwn(TABLES, name))
     return rangesIn(TABLES[name as keyof typeof TABLES]);
   if (name !== "Lo") return undefined;
-  // Letters that are none of the other kinds, and so not outside of letters either.
+  // Letters that are in none of the other categories.
   const { Lu, Ll, Lt, Lm } = TABLES;
   const others = [Lu, Ll, Lt, Lm].flatMap((table) => rangesIn(table));
   return complement([...others, ...complement(rangesIn(LETTERS))]);
 }
 
-/** Of ranges in any order. */
+/** `ranges` in any order. */
 function complement(ranges: readonly Range[]): Range[] {
   const rest: Range[] = [];
   let next = 0;

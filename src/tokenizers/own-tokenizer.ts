@@ -1,4 +1,7 @@
-/** A tokenizer.json that others wrote of a tokenizer of this project, as transformers or a GGUF has it. */
+/**
+ * Recognizes a tokenizer of this project in a tokenizer.json that another program rewrote, e.g. transformers, or that
+ * comes from a GGUF.
+ */
 import { parsedObject } from "../api/json.ts";
 import { AppError } from "../api/errors.ts";
 import type { TokenizerFile } from "./foreign-parts.ts";
@@ -11,8 +14,8 @@ type OwnModel = {
 };
 
 /**
- * As `writeTokenizerJson` writes it. Undefined of any other: it cuts text otherwise, has signs, or ids that are not the bytes
- * and then one for each merge.
+ * The tokenizer as `writeTokenizerJson` writes it. Undefined for any other: one that splits text differently, has added
+ * tokens, or whose ids are not the 256 bytes followed by one per merge.
  */
 export function ownTokenizer(json: string): string | undefined {
   const { added_tokens: added = [], model } = (parsedObject(json) ?? {}) as TokenizerFile; // prettier-ignore

@@ -1,33 +1,33 @@
 /**
- * How often each pair of ids stands side by side, at which places, and which pair does most often: a hash
- * table and a heap over its slots, in arrays of a fixed size, so that its memory is known before.
+ * Counts and positions of adjacent pairs of ids, with the most frequent pair on top: a hash table with a heap over its
+ * slots, in arrays of fixed size, so that memory is known in advance.
  */
 import { free } from "../memory/free.ts";
 import type { Merge } from "./bpe.ts";
 
 const NONE = -1;
-/** Slots for each pair that there may be. */
+/** Hash slots per possible pair. */
 const SLOTS = 1.5;
-/** Of a slot: key, count, first place, place in the heap. */
+/** Per slot: key, count, first position, index in the heap; 4 bytes each. */
 const SLOT_BYTES = 16;
-/** Of a place: its neighbours in the list of its pair, and its entry of the heap. */
+/** Per position: its neighbours in its pair's list, and an entry of the heap. */
 const PLACE_BYTES = 12;
 
 export class PairTable {
   readonly #slots: number;
-  /** `left · 65536 + right` of each slot; 0 is a key too, so a slot is free where its count is 0. */
+  /** `left · 65536 + right` of each slot. 0 is a valid key, so a slot is free if its count is 0. */
   readonly #keys: Uint32Array<ArrayBuffer>;
   readonly #counts: Uint32Array<ArrayBuffer>;
-  /** A pair's places are a list, linked both ways; a place has one pair at a time. */
+  /** Each pair's positions are a doubly linked list; a position belongs to one pair at a time. */
   readonly #first: Int32Array<ArrayBuffer>;
   readonly #next: Int32Array<ArrayBuffer>;
   readonly #previous: Int32Array<ArrayBuffer>;
-  /** Slots by count, then by key: a binary heap, the best first. */
+  /** Slots by count, then by key: a binary heap, best first. */
   readonly #heap: Int32Array<ArrayBuffer>;
   readonly #inHeap: Int32Array<ArrayBuffer>;
   #size = 0;
 
-  /** For pairs at `places` places at most. */
+  /** `places`: the largest number of positions. */
   constructor(places: number) {
     this.#slots = slotsFor(places);
     this.#keys = new Uint32Array(this.#slots);
@@ -49,7 +49,7 @@ export class PairTable {
     for (const array of [...ofSlots, ...ofPlaces]) free(array);
   }
 
-  /** The pair stands at `place`, `count` times. */
+  /** Records the pair at `place`, in a word that occurs `count` times. */
   add(left: number, right: number, place: number, count: number): void {
     const key = keyOf(left, right);
     const slot = this.#find(key);
@@ -67,7 +67,7 @@ export class PairTable {
     this.#rise(this.#inHeap[slot]!);
   }
 
-  /** It stands there no more. */
+  /** Undoes `add`. */
   remove(left: number, right: number, place: number, count: number): void {
     const slot = this.#find(keyOf(left, right));
     const next = this.#next[place]!;
@@ -80,7 +80,7 @@ export class PairTable {
     if (this.#counts[slot] === 0) this.#free(slot);
   }
 
-  /** The pair that stands most often, of equals the one of the smaller ids. */
+  /** The most frequent pair; among equals that of the smaller ids. */
   best(): { pair: Merge; count: number } | undefined {
     if (this.#size === 0) return undefined;
     const slot = this.#heap[0]!;
@@ -88,7 +88,7 @@ export class PairTable {
     return { pair: [key >>> 16, key & 0xffff], count: this.#counts[slot]! };
   }
 
-  /** Where a pair stands, from the first place to the last. */
+  /** The positions of a pair, ascending. */
   places(left: number, right: number): Int32Array {
     const slot = this.#find(keyOf(left, right));
     const first = this.#counts[slot] === 0 ? NONE : this.#first[slot]!;
@@ -101,7 +101,7 @@ export class PairTable {
     return places.sort();
   }
 
-  /** The slot of a key, or the free one that it would get. */
+  /** The slot of a key, or the free slot where it would be inserted. */
   #find(key: number): number {
     let slot = this.#home(key);
     while (this.#counts[slot] !== 0 && this.#keys[slot] !== key)
@@ -118,7 +118,7 @@ export class PairTable {
     return slot + 1 === this.#slots ? 0 : slot + 1;
   }
 
-  /** A slot without a pair: those behind it that it kept from their homes move up. */
+  /** Frees a slot, and moves up following entries that are not in their home slots (linear probing). */
   #free(slot: number): void {
     this.#leaveHeap(this.#inHeap[slot]!);
     let hole = slot;
@@ -137,7 +137,7 @@ export class PairTable {
     this.#counts[hole] = 0;
   }
 
-  /** How far `slot` lies behind the home of the key in `of`. */
+  /** Distance of `slot` from the home slot of the key in slot `of`. */
   #distance(of: number, slot: number): number {
     const distance = slot - this.#home(this.#keys[of]!);
     return distance < 0 ? distance + this.#slots : distance;

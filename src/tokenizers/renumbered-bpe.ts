@@ -1,7 +1,7 @@
 /**
- * A byte-level BPE of others that cuts words as GPT-2 does, by this project's own merging: its tokens have other numbers, and
- * signs are found in a text before it is cut. It holds a tenth of what Hugging Face's reader does, so that a GPT-2 has room in an
- * isolate with its tokenizer.
+ * A foreign byte-level BPE with GPT-2's split, computed by this project's `Bpe`: ids are mapped, and added tokens are
+ * found before the text is split. It takes a tenth of the memory of @huggingface/tokenizers, so that a GPT-2 fits into
+ * an isolate together with its tokenizer.
  */
 import { isObject, parsedObject } from "../api/json.ts";
 import { Bpe, BYTE_VOCABULARY, MAX_VOCABULARY, type Merge } from "./bpe.ts";
@@ -14,12 +14,12 @@ import {
 } from "./foreign-parts.ts";
 import type { TextTokenizer } from "./text-tokenizer.ts";
 
-/** More than any tokenizer has. */
+/** Above the vocabulary of any tokenizer. */
 const MAX_IDS = 2 ** 20;
 const NONE = new Uint8Array(0);
 const utf8 = new TextEncoder();
 
-/** Undefined of a tokenizer.json of any other kind, whose reader says what is wrong with it. */
+/** Undefined for any other kind of tokenizer.json, which `ForeignTokenizer` reads or rejects. */
 export function renumberedBpe(json: string): TextTokenizer | undefined {
   const file = parsedObject(json) as TokenizerFile | undefined;
   if (!file || !isPlain(file)) return undefined;
@@ -37,7 +37,8 @@ export function renumberedBpe(json: string): TextTokenizer | undefined {
     if (typeof merge !== "string" && !Array.isArray(merge)) return undefined;
     const [left, right, ...more] = typeof merge === "string" ? merge.split(" ") : merge; // prettier-ignore
     const [one, other] = [left, right].map((name) => internal.get(name!));
-    // One of tokens that come later, or of a token that another merge makes too, would have no number of its own.
+    // A merge of tokens that only later merges produce, or whose token another merge produces too, has no id of its
+    // own.
     if (one === undefined || other === undefined || more.length > 0)
       return undefined;
     if (!add(left! + right!)) return undefined;
@@ -73,7 +74,7 @@ function isPlain(file: TokenizerFile): boolean {
   return ids.every((id) => Number.isSafeInteger(id) && isBelow(id as number));
 }
 
-/** There is an entry for each number up to the last. */
+/** `#ids` has an entry for each id up to the last. */
 function isBelow(id: number): boolean {
   return id >= 0 && id < MAX_IDS;
 }
@@ -81,15 +82,15 @@ function isBelow(id: number): boolean {
 class RenumberedBpe implements TextTokenizer {
   readonly vocabulary: number;
   readonly #bpe: Bpe;
-  /** The number of each of its ids. */
+  /** Foreign id of each internal id. */
   readonly #numbers: Uint32Array;
-  /** And one more than the id of each number, where it has one. */
+  /** Internal id + 1 of each foreign id; 0 if it has none. */
   readonly #ids: Uint32Array;
   readonly #added: readonly AddedToken[];
-  /** The bytes of what no merge makes, and of signs. */
+  /** Bytes of tokens that no merge produces, and of added tokens. */
   readonly #others = new Map<number, Uint8Array>();
 
-  /** `internal` has the names of all ids. */
+  /** `internal`: names and internal ids of all tokens of `bpe`. */
   constructor(
     bpe: Bpe,
     numbers: readonly number[],
@@ -98,7 +99,7 @@ class RenumberedBpe implements TextTokenizer {
   ) {
     this.#bpe = bpe;
     this.#numbers = Uint32Array.from(numbers);
-    // The longest first, of those that begin at one place.
+    // The longest match comes first.
     this.#added = added
       .filter(({ content }) => content !== "")
       .toSorted((a, b) => b.content.length - a.content.length);
@@ -126,14 +127,14 @@ class RenumberedBpe implements TextTokenizer {
         ids.push(this.#numbers[id]!);
     };
     for (let at = 0; at < text.length;) {
-      const sign = this.#added.find(({ content }) => text.startsWith(content, at)); // prettier-ignore
-      if (!sign) {
+      const token = this.#added.find(({ content }) => text.startsWith(content, at)); // prettier-ignore
+      if (!token) {
         at++;
         continue;
       }
       cut(at);
-      ids.push(sign.id);
-      at += sign.content.length;
+      ids.push(token.id);
+      at += token.content.length;
       plain = at;
     }
     cut(text.length);

@@ -1,8 +1,8 @@
-/** UTF-8 that comes in pieces, cut into words as if it came at once. */
+/** Splits UTF-8 that arrives in chunks into words, as if it arrived at once. */
 import { AppError } from "../api/errors.ts";
 import { wordsOf } from "./byte-level.ts";
 
-/** Of what is held back for the words that more text may change; a word is hardly ever this long. */
+/** Largest text held back because more text may change its words. */
 const MAX_HELD = 1024 * 1024;
 
 const utf8 = new TextEncoder();
@@ -13,18 +13,18 @@ export class TextStream {
   #pushed = 0;
   #taken = 0;
 
-  /** Of what has come, in no word yet: a stream that begins with these bytes goes on as this one. */
+  /** Bytes received but not yet part of a word; a stream that starts with them continues this one. */
   get heldBytes(): number {
     return this.#pushed - this.#taken;
   }
 
-  /** The words that end in what has come so far. Errors: `malformed_body`, no UTF-8, or a word without end */
+  /** The words that are complete so far. Errors: `malformed_body` for invalid UTF-8 or an endless word */
   push(bytes: Uint8Array): string[] {
     this.#pushed += bytes.length;
     return this.#take(this.#decode(bytes, true), false);
   }
 
-  /** The words that are left. */
+  /** The remaining words. Errors: as `push` */
   end(): string[] {
     return this.#take(this.#decode(new Uint8Array(), false), true);
   }

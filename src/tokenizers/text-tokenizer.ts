@@ -1,8 +1,8 @@
-/** What writing text knows of a tokenizer, whoever made it. */
+/** The interface of text generation to any tokenizer. */
 export interface TextTokenizer {
-  /** Ids are below it; some may have no token. */
+  /** Ids are below it; not all need to have a token. */
   readonly vocabulary: number;
   encode(text: string): ArrayLike<number>;
-  /** The bytes that each id stands for in a text; none where it is a sign that is not shown. */
+  /** Maps an id to its bytes in a text; none for a special token, which is not shown. */
   spelling(): (id: number) => Uint8Array;
 }

@@ -1,7 +1,4 @@
-/**
- * A tokenizer as Hugging Face's `tokenizer.json`: byte-level BPE as GPT-2 has it, its vocabulary in order
- * of ids.
- */
+/** A tokenizer as Hugging Face's `tokenizer.json`: byte-level BPE as GPT-2's, its vocabulary ordered by id. */
 import { parsedObject } from "../api/json.ts";
 import { AppError } from "../api/errors.ts";
 import { BYTE_LEVEL } from "../checkpoints/byte-level-step.ts";
@@ -38,7 +35,7 @@ export function writeTokenizerJson(bpe: Bpe): string {
   });
 }
 
-/** Reads what `writeTokenizerJson` wrote. Errors: `malformed_body`, another kind of tokenizer */
+/** Reads what `writeTokenizerJson` wrote. Errors: `malformed_body` for any other tokenizer */
 export function readTokenizerJson(json: string): Bpe {
   const { vocab, merges } = modelOf(json);
   const ids = new Map(Object.entries(vocab));

@@ -1,24 +1,24 @@
 /**
- * Which merges a text's words call for: again and again the pair that stands side by side most often, of
- * equals the one of the smaller ids. A pure function of the counts, whatever order they come in.
+ * Trains BPE on word counts: repeatedly merges the most frequent adjacent pair, among equals that of the smaller ids. A
+ * pure function of the counts, in any order.
  */
 import { free } from "../memory/free.ts";
 import { BYTE_VOCABULARY, type Merge } from "./bpe.ts";
 import { PairTable } from "./pair-table.ts";
 import { savedWords } from "./word-counts.ts";
 
-/** What stands side by side less often is no pattern. */
+/** Rarer pairs are not merged. */
 const LEAST_COUNT = 2;
-/** No token is longer, so that the largest tokenizer.json has less than 2 MB. */
+/** Longer tokens are not made, which bounds the largest tokenizer.json to 2 MB. */
 const MAX_TOKEN_BYTES = 24;
-/** Between two words, and where no symbol begins any more. */
+/** Marks the position before a word, and positions inside a symbol. */
 const NO_ID = 0xffff;
-/** Of a place: the symbols that begin and end there, and the word's count. */
+/** Per position: the ids that begin and end there (u16 each), and the word's count (u32). */
 const PLACE_BYTES = 8;
 
 /**
- * All words in a row, a place for each byte and one before each word. A symbol's id stands where it
- * begins and where it ends, so that its neighbours are found by their lengths.
+ * All words in one array: a position per byte, and one before each word. A symbol's id is stored at its first and at
+ * its last byte, so that neighbours are found by their lengths.
  */
 export class BpeTrainer {
   readonly merges: Merge[] = [];
@@ -30,7 +30,7 @@ export class BpeTrainer {
   /** Bytes of each id. */
   readonly #lengths: Uint16Array;
 
-  /** `saved` of `WordCounts`. */
+  /** `saved`: written by `WordCounts.save`. */
   constructor(saved: Uint8Array, vocabulary: number) {
     this.#vocabulary = vocabulary;
     this.#lengths = new Uint16Array(vocabulary).fill(1, 0, BYTE_VOCABULARY);
@@ -50,13 +50,13 @@ export class BpeTrainer {
     }
   }
 
-  /** The memory that training on these counts takes, besides them. */
+  /** Bytes of memory for training on these counts, besides them. */
   static bytesFor(saved: Uint8Array): number {
     const places = placesFor(saved);
     return PLACE_BYTES * places + PairTable.bytesFor(places);
   }
 
-  /** At most `most` merges more; false once all are there, or no pair is left that occurs twice. */
+  /** Adds up to `most` merges; false once the vocabulary is full or no pair occurs twice. */
   train(most: number): boolean {
     for (let i = 0; i < most; i++) {
       const id = BYTE_VOCABULARY + this.merges.length;
@@ -65,21 +65,21 @@ export class BpeTrainer {
       const [left, right] = best.pair;
       this.merges.push(best.pair);
       this.#lengths[id] = this.#lengths[left]! + this.#lengths[right]!;
-      // From left to right, so that of overlapping pairs the first is joined.
+      // From left to right, so that the first of overlapping pairs is merged.
       for (const place of this.#pairs.places(left, right))
         this.#join(left, right, place, id);
     }
     return true;
   }
 
-  /** Only `merges` stay. */
+  /** Frees all but `merges`. */
   free(): void {
     for (const array of [this.#beginning, this.#ending, this.#counts])
       free(array);
     this.#pairs.free();
   }
 
-  /** The pair at `place` becomes `id`, unless what was joined before it took its first half. */
+  /** Merges the pair at `place`, unless an overlapping merge has taken its left half. */
   #join(left: number, right: number, place: number, id: number): void {
     if (this.#beginning[place] !== left) return;
     const middle = place + this.#lengths[left]!;
@@ -116,7 +116,7 @@ export class BpeTrainer {
   }
 }
 
-/** All merges at once. */
+/** Computes all merges at once. */
 export function trainBpe(saved: Uint8Array, vocabulary: number): Merge[] {
   const trainer = new BpeTrainer(saved, vocabulary);
   trainer.train(Infinity);

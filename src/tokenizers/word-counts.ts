@@ -1,21 +1,21 @@
-/** The words of a text and how often they occur, as many as memory allows, and the same as bytes. */
+/** Counts the words of a text in bounded memory; can be saved as bytes. */
 
 export type CountLimits = {
-  /** Different words. */
+  /** Number of distinct words. */
   words: number;
-  /** Of them together, in UTF-8. */
+  /** Their bytes together, in UTF-8. */
   bytes: number;
 };
 
-/** What a tokenizer is trained on. Fixed: other limits would give a text other merges. */
+/** Limits for training a tokenizer. Fixed: other limits would give a text other merges. */
 export const COUNT_LIMITS: CountLimits = {
   words: 131_072,
   bytes: 896 * 1024,
 };
-/** A longer word is none that comes again. */
+/** Longer words are not counted. */
 export const MAX_WORD_BYTES = 256;
 
-/** Of a count and of a length, in front of each word: u32, little-endian. */
+/** Before each word: its count and its length in bytes, u32 little-endian each. */
 const HEAD_BYTES = 8;
 
 const utf8 = new TextEncoder();
@@ -25,7 +25,7 @@ export class WordCounts {
   readonly #limits: CountLimits;
   #bytes = 0;
 
-  /** `saved` is what `save` gave. */
+  /** `saved`: written by `save`. */
   constructor(limits: CountLimits, saved = new Uint8Array()) {
     this.#limits = limits;
     const text = new TextDecoder("utf-8", { fatal: false, ignoreBOM: true });
@@ -56,8 +56,8 @@ export class WordCounts {
   }
 
   /**
-   * Where there are too many words, the rarest so far are forgotten until a quarter is free. It depends on
-   * the words and their order alone, so that a text in pieces of any sizes gives the same.
+   * Beyond the limits, drops the rarest words until a quarter is free. Depends on the words and their order only, so
+   * chunks of any sizes give the same result.
    */
   #forgetRare(): void {
     const { words, bytes } = this.#limits;
@@ -93,7 +93,7 @@ export class WordCounts {
   }
 }
 
-/** The words of what `save` gave, each a view of it. */
+/** The words written by `save`, as views of it. */
 export function* savedWords(
   saved: Uint8Array,
 ): Generator<{ bytes: Uint8Array; count: number }> {
