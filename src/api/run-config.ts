@@ -66,7 +66,7 @@ export type RopeScaling =
   /** A factor per pair of channels: `longrope` whose lists for short and long texts are equal. */
   | { type: "factors"; factors: number[] };
 
-/** Llama, Qwen3 (with `headNorm`) or Qwen2 (with `qkvBias`): RMSNorm, rotary positions, SwiGLU. */
+/** Llama, Qwen3 (with `headNorm`) or Qwen2 (with `qkvBias` alone): RMSNorm, rotary positions, SwiGLU. */
 export type LlamaShape = ModelSizes & {
   arch: "llama";
   /** Number of key-value heads. */
@@ -83,6 +83,10 @@ export type LlamaShape = ModelSizes & {
   headNorm: boolean;
   /** Whether queries, keys and values have biases; default false. */
   qkvBias?: boolean | undefined;
+  /** Whether the attention output has a bias too, as with `attention_bias` of Llama and Qwen3; default false. */
+  outBias?: boolean | undefined;
+  /** Whether gate, up and down have biases, as with `mlp_bias` of Llama; default false. */
+  mlpBias?: boolean | undefined;
   /** Default none. */
   ropeScaling?: RopeScaling | undefined;
 };
@@ -91,8 +95,12 @@ export type ModelShape = Gpt2Shape | LlamaShape;
 
 /** A partial model; `arch` determines the defaults. */
 export type ModelRequest = { arch?: ArchitectureName | undefined } & {
-  [Key in keyof Omit<LlamaShape, "arch" | "ropeScaling">]?:
-    LlamaShape[Key] | undefined;
+  [
+    Key in keyof Omit<
+      LlamaShape,
+      "arch" | "outBias" | "mlpBias" | "ropeScaling"
+    >
+  ]?: LlamaShape[Key] | undefined;
 };
 
 export type EvaluationConfig = {

@@ -47,7 +47,10 @@ export async function readElements(
 ): Promise<void> {
   const shape = shapeInModel(tensor);
   const elements = elementCount(shape);
-  const columns = (tensor.turned ? shape[0] : shape.at(-1)) ?? 1;
+  // Of a bias whose elements are those of rows that are interleaved, each is one.
+  const isOfRows = tensor.headRows !== undefined && shape.length === 1;
+  const width = tensor.turned ? shape[0] : shape.at(-1);
+  const columns = isOfRows ? 1 : (width ?? 1);
   const rows = elements / columns;
   const rowBytes = isBlocks(tensor)
     ? ggmlRowBytes(tensor.dtype, columns)

@@ -128,6 +128,8 @@ export function storedModelSchema(model: unknown) {
     .required()
     .extend({
       qkvBias: z.literal(true).optional(),
+      outBias: z.literal(true).optional(),
+      mlpBias: z.literal(true).optional(),
       ropeScaling: ropeScalingSchema().optional(),
     });
 }

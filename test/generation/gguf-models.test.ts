@@ -47,6 +47,7 @@ const scaled = (ropeScaling: RopeScaling): ModelShape => ({
   ...(completeShape({ ...llama, tied: false, groups: 2 }) as LlamaShape),
   ropeScaling,
 });
+const BIASES = { qkvBias: true, outBias: true, mlpBias: true } as const;
 /** Heads of 16 rows, also such as are not the width's share, and of 32; tied, and with norms of heads. */
 const SHAPES: Record<string, ModelShape> = {
   "GPT-2": completeShape(sizes),
@@ -55,6 +56,10 @@ const SHAPES: Record<string, ModelShape> = {
   "Llama of wide heads": completeShape({ ...llama, headWidth: 32, groups: 1 }),
   Mistral: completeShape({ ...llama, heads: 6, headWidth: 16, groups: 3 }),
   Qwen2: completeShape({ ...llama, qkvBias: true, groups: 2 }),
+  "Llama with biases": {
+    ...(completeShape({ ...llama, groups: 2 }) as LlamaShape),
+    ...BIASES,
+  },
   "Llama slowed": scaled({ type: "linear", factor: 4 }),
   Qwen3: completeShape({ ...llama, headNorm: true, headWidth: 32, groups: 2 }),
 };

@@ -244,7 +244,8 @@ test("a generation_config.json that is none is refused", async () => {
 const REFUSED: [change: object, message: string][] = [
   [{ hidden_act: "gelu" }, '`hidden_act` "silu" or "swish", got "gelu"'],
   [{ is_causal: false }, "`is_causal` true, got false"],
-  [{ mlp_bias: true }, "`mlp_bias` false, got true"],
+  [{ mlp_bias: 1 }, "`mlp_bias` false or true, got 1"],
+  [{ mlp_bias: true, model_type: "mistral" }, "`mlp_bias` false, got true"],
   [{ sliding_window: 31 }, "`sliding_window` null, got 31"],
   [
     { model_type: "mistral", max_position_embeddings: 4097 },

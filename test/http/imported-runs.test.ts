@@ -1,13 +1,18 @@
 /** `POST /v1/runs` with `from`: a run goes on from a model in a folder of the bucket. */
 import { env, reset } from "cloudflare:test";
 import { afterEach, describe, expect, test } from "vitest";
-import type { RunRequest } from "../../src/api/run-config.ts";
+import type { LlamaShape, RunRequest } from "../../src/api/run-config.ts";
 import {
   readSafetensors,
   writeSafetensors,
 } from "../../src/formats/containers/safetensors.ts";
+import {
+  architectureOf,
+  completeShape,
+} from "../../src/model/architectures.ts";
 import { RunTrainer } from "../../src/training/trainer.ts";
 import { withPair } from "../support/gguf-of-folder.ts";
+import { directoryOf, gpt2Tensors } from "../support/text-models.ts";
 import { untarred } from "../support/untarred.ts";
 import {
   call,
@@ -134,6 +139,52 @@ test("positions turn as the folder's config says, to the run's end and in what i
   const resumed = { ...asked, from: "state", resume: true, steps: 4 };
   const rest = await startRun({ ...resumed, shards: 3 });
   expect(rest.status.config.model).toEqual(whole.status.config.model);
+  await finish(rest.run, ["two"]);
+  expect(await weightsOf(rest.run)).toEqual(await weightsOf(whole.run));
+});
+
+test("biases of every linear layer are trained, kept to the run's end, and leave", async () => {
+  const { dataset } = await exported("mine");
+  const sizes = { ...TINY.model, vocabulary: 256, arch: "llama" } as Parameters<
+    typeof completeShape
+  >[0];
+  const shape = {
+    ...(completeShape(sizes) as LlamaShape),
+    qkvBias: true,
+    outBias: true,
+    mlpBias: true,
+  };
+  const config = architectureOf(shape).huggingFaceConfig(shape);
+  const files = directoryOf(config, gpt2Tensors(shape));
+  for (const [name, bytes] of files)
+    await BUCKET.put(`files/biased/${name}`, bytes);
+  const asked = { dataset, from: "biased", steps: 2, model: undefined };
+  const { run, status } = await startRun({ ...asked, shards: 2 });
+  expect(status.config.model).toEqual(shape);
+  await finish(run, ["one"]);
+  const state = await (await run.checkpoint({ state: "full" })).bytes();
+  await BUCKET.put("files/state/some.safetensors", state);
+  const tar = untarred(await (await run.checkpoint({ format: "hf" })).bytes());
+  const [, written] = [...tar].find(([name]) => name.endsWith("config.json"))!;
+  expect(JSON.parse(new TextDecoder().decode(written))).toMatchObject({
+    model_type: "llama",
+    attention_bias: true,
+    mlp_bias: true,
+  });
+  const before = readSafetensors(files.get("model.safetensors")!).tensors;
+  const after = readSafetensors(
+    new Uint8Array(await (await run.checkpoint()).arrayBuffer()),
+  ).tensors;
+  const biases = after.filter(({ name }) => name.endsWith(".bias"));
+  expect(biases).toHaveLength(7 * shape.layers);
+  for (const bias of biases)
+    expect(bias).not.toEqual(before.find(({ name }) => name === bias.name));
+
+  const whole = await startRun({ ...asked, steps: 4, shards: 1 });
+  await finish(whole.run, ["one"]);
+  const resumed = { ...asked, from: "state", resume: true, steps: 4 };
+  const rest = await startRun({ ...resumed, shards: 3 });
+  expect(rest.status.config.model).toEqual(shape);
   await finish(rest.run, ["two"]);
   expect(await weightsOf(rest.run)).toEqual(await weightsOf(whole.run));
 });

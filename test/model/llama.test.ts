@@ -46,11 +46,22 @@ const odd: LlamaShape = {
   tied: true,
   headNorm: false,
 };
+/** Llama's class has biases, and takes no width but a multiple of its heads. */
+const EVEN_HEADS = { heads: 3, groups: 1 };
 const SHAPES: [string, LlamaShape][] = [
   ["tied, two heads a group", odd],
   ["untied, each head its own group", { ...odd, tied: false, groups: 4 }],
   ["heads normed, one group", { ...odd, headNorm: true, groups: 1 }],
   ["biases", { ...odd, qkvBias: true }],
+  [
+    "biases of all linear layers",
+    { ...odd, ...EVEN_HEADS, qkvBias: true, outBias: true, mlpBias: true },
+  ],
+  ["biases of the MLP", { ...odd, ...EVEN_HEADS, mlpBias: true }],
+  [
+    "biases of attention, heads normed",
+    { ...odd, headNorm: true, qkvBias: true, outBias: true },
+  ],
   [
     "long waves slowed",
     {
@@ -339,8 +350,18 @@ describe("shapes of a Llama", () => {
     [{ hidden: 0.5 }, "`hidden` to be a whole number from 1, got 0.5"],
     [{ epsilon: 0 }, "`epsilon` above 0, got 0"],
     [{ headNorm: true, qkvBias: true }, "`headNorm` or `qkvBias`, got both"],
+    [{ headNorm: true, mlpBias: true }, "`headNorm` or `mlpBias`, got both"],
+    [{ outBias: true }, "`qkvBias` beside `outBias`, got `outBias` alone"],
+    [
+      { qkvBias: true, mlpBias: true },
+      "`outBias` beside `qkvBias` and `mlpBias`, got none",
+    ],
+    [
+      { mlpBias: true, heads: 6, headWidth: 8 },
+      "`width` to be a multiple of `heads` (6) of a Llama with biases, got 128",
+    ],
   ])("that cannot be are refused: %j", (change, message) => {
-    const shape = completeShape({ ...asked, ...change });
+    const shape = { ...completeShape({ ...asked, ...change }), ...change };
     expect(() => architectureOf(shape).check(shape)).toThrow(message);
   });
 

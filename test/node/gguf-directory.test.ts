@@ -262,6 +262,11 @@ describe("refused in a line", () => {
       'Expected `hidden_act` "silu", which llama.cpp computes, got "relu"',
     ],
     [
+      "a bias behind the attention of a Qwen",
+      { config: { model_type: "qwen3", attention_bias: true } },
+      "Expected `attention_bias` false, which llama.cpp computes, got true",
+    ],
+    [
       "a number that is missing",
       { config: { rms_norm_eps: null } },
       "Expected config.json to have a number `rms_norm_eps`, got null",

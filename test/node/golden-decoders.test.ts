@@ -22,6 +22,14 @@ const FIXTURES =
   process.env.GOLDEN_DIR ?? join(import.meta.dirname, "../fixtures");
 const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
 
+/** What llama.cpp has no graph of. */
+const OWN: Record<string, (typeof DECODERS)[string]> = {
+  "qwen3 with biases of attention": {
+    ...DECODERS.qwen3!,
+    attention_bias: true,
+  },
+};
+
 /** Logits after each token, one token at a time. */
 async function decoded(
   files: Files,
@@ -91,8 +99,12 @@ describe("a decoder has the logits", () => {
     "llama of a factor a pair",
     "qwen2",
     "qwen3",
+    "qwen3 with biases of attention",
+    "llama with biases of attention",
+    "llama with biases of the MLP",
+    "llama with biases of all layers",
   ])("that the definition of %s gives", async (name) => {
-    const config = DECODERS[name]!;
+    const config = (DECODERS[name] ?? OWN[name])!;
     const values = randomValues(decoderShapes(config), { normsAt: 1 });
     const tensors = [...values].map(([tensor, each]) => ({
       name: tensor,
@@ -128,7 +140,12 @@ test("cosines and sines are those of any angle that a position has", () => {
 });
 
 test.each([
-  [{ attention_bias: true }, "`attention_bias` false, got true"],
+  [{ attention_bias: 1 }, "`attention_bias` false or true, got 1"],
+  [
+    { attention_bias: true, model_type: "mistral" },
+    "`attention_bias` false, got true",
+  ],
+  [{ mlp_bias: true, model_type: "qwen3" }, "`mlp_bias` false, got true"],
   [
     { rope_parameters: { rope_type: "dynamic", factor: 2 } },
     '`rope_type` default, linear, llama3, yarn, longrope, got "dynamic"',

@@ -110,6 +110,22 @@ export const DECODERS: Record<string, Config & LlamaConfig> = {
   },
   qwen2: { model_type: "qwen2", ...BASE },
   qwen3: { model_type: "qwen3", ...BASE },
+  "llama with biases of attention": {
+    model_type: "llama",
+    ...BASE,
+    attention_bias: true,
+  },
+  "llama with biases of the MLP": {
+    model_type: "llama",
+    ...BASE,
+    mlp_bias: true,
+  },
+  "llama with biases of all layers": {
+    model_type: "llama",
+    ...BASE,
+    attention_bias: true,
+    mlp_bias: true,
+  },
   qwen2_moe: {
     model_type: "qwen2_moe",
     ...BASE,
@@ -162,13 +178,22 @@ export function decoderShapes(config: Config): Shapes {
   const layer = (i: number): Shapes => {
     const own = `model.layers.${i}`;
     const attention = `${own}.self_attn`;
-    const biases: Shapes = type.startsWith("qwen2")
-      ? [
-          [`${attention}.q_proj.bias`, HEADS * LENGTH],
-          [`${attention}.k_proj.bias`, GROUPS * LENGTH],
-          [`${attention}.v_proj.bias`, GROUPS * LENGTH],
-        ]
-      : [];
+    const isBiased = config.attention_bias === true;
+    const biases: Shapes =
+      isBiased || type.startsWith("qwen2")
+        ? [
+            [`${attention}.q_proj.bias`, HEADS * LENGTH],
+            [`${attention}.k_proj.bias`, GROUPS * LENGTH],
+            [`${attention}.v_proj.bias`, GROUPS * LENGTH],
+          ]
+        : [];
+    if (isBiased) biases.push([`${attention}.o_proj.bias`, WIDTH]);
+    if (config.mlp_bias === true)
+      biases.push(
+        [`${own}.mlp.gate_proj.bias`, INNER],
+        [`${own}.mlp.up_proj.bias`, INNER],
+        [`${own}.mlp.down_proj.bias`, WIDTH],
+      );
     const headNorms: Shapes = /^(qwen3|gemma3)/.test(type)
       ? [
           [`${attention}.q_norm.weight`, LENGTH],

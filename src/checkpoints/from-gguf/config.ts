@@ -18,6 +18,8 @@ export type GgufSizes = {
   /** Rows of the token table. */
   vocabulary: number;
   hasHead: boolean;
+  /** Whether the first layer's output of attention, and its MLP, have biases, which no key says. */
+  biases: { attention: boolean; mlp: boolean };
   /** The divisor of each channel pair's rotary frequency, from `rope_freqs.weight`. */
   ropeFactors?: readonly number[] | undefined;
 };
@@ -156,7 +158,7 @@ function asWritten(value: number): number {
 /** Config of models with RMS norms and rotary positions. Errors: `invalid_config` for unsupported positions or heads */
 function decoderConfig(
   keys: Own,
-  { vocabulary, hasHead, ropeFactors }: GgufSizes,
+  { vocabulary, hasHead, biases, ropeFactors }: GgufSizes,
 ): Record<string, unknown> {
   const width = keys.needed("embedding_length");
   const heads = keys.needed("attention.head_count");
@@ -189,6 +191,8 @@ function decoderConfig(
     ...ropeScaling(keys, ropeFactors),
     vocab_size: vocabulary,
     tie_word_embeddings: !hasHead,
+    attention_bias: biases.attention,
+    mlp_bias: biases.mlp,
     hidden_act: "silu",
   };
 }

@@ -41,10 +41,15 @@ export async function ggufFolder(
       `Expected a GGUF of a model that writes text, with ${TABLE}, got none`,
     );
   const vocabulary = table.shape[0]!;
+  const isThere = (name: string) => ranges.some((each) => each.name === name);
   const files = new Map(found.parts.map((part) => [part.name, part.file]));
   const { config, names } = modelOfGguf(keys, {
     vocabulary,
-    hasHead: ranges.some(({ name }) => name === HEAD),
+    hasHead: isThere(HEAD),
+    biases: {
+      attention: isThere("blk.0.attn_output.bias"),
+      mlp: isThere("blk.0.ffn_down.bias"),
+    },
     ropeFactors: await ropeFactorsIn(ranges, files),
   });
   const { floats, ggml } = tensorsOfGguf(ranges, names);

@@ -16,6 +16,8 @@ const QWEN: GgufArchitecture = {
   pairs(config) {
     config.require("hidden_act", "silu");
     config.require("use_sliding_window", false);
+    // Of queries, keys and values its graphs take biases, not of what follows attention.
+    config.require("attention_bias", false);
     return [...decoderPairs(config), ...ropePairs(config)];
   },
 };

@@ -74,13 +74,30 @@ export function checkShape(shape: LlamaShape): void {
       "an even `headWidth`, of pairs that turn",
       String(headWidth),
     );
-  if (shape.headNorm && shape.qkvBias)
-    throw invalidConfig("`headNorm` or `qkvBias`", "both, as no model has");
+  checkBiases(shape);
   for (const name of ["ropeBase", "epsilon"] as const) {
     const value = shape[name];
     if (!(value > 0 && value < Infinity))
       throw invalidConfig(`\`${name}\` above 0`, String(value));
   }
+}
+
+/** Of transformers' classes none has others. Errors: `invalid_config` */
+function checkBiases(shape: LlamaShape): void {
+  const { headNorm, qkvBias, outBias, mlpBias, width, heads } = shape;
+  if (headNorm && qkvBias && !outBias)
+    throw invalidConfig("`headNorm` or `qkvBias`", "both, as no model has");
+  if (headNorm && mlpBias)
+    throw invalidConfig("`headNorm` or `mlpBias`", "both, as no model has");
+  if (outBias && !qkvBias)
+    throw invalidConfig("`qkvBias` beside `outBias`", "`outBias` alone");
+  if (mlpBias && qkvBias && !outBias)
+    throw invalidConfig("`outBias` beside `qkvBias` and `mlpBias`", "none");
+  if ((outBias || mlpBias) && !headNorm && width % heads !== 0)
+    throw invalidConfig(
+      `\`width\` to be a multiple of \`heads\` (${heads}) of a Llama with biases`,
+      String(width),
+    );
 }
 
 /**

@@ -27,6 +27,7 @@ import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
 import { shapeOf } from "./hugging-face.ts";
 import {
+  biased,
   biasInLayer,
   FINAL_NORM,
   HEAD,
@@ -94,24 +95,23 @@ function block(
   const { width: C, heads, groups, headWidth, hidden, epsilon } = shape;
   const { arena } = kernels();
   const own = (name: string): string => inLayer(layer, name);
+  const hasBias = biased(shape);
   arena.scope(() => {
     const linear = (name: string, from: Pointer, outFeatures: number) => {
       const out = arena.allocF32(N * outFeatures);
       weights.multiply(out, own(name), from, N);
+      if (hasBias.has(name)) {
+        const bias = weights.values(biasInLayer(layer, name));
+        addToRows(out, bias, N, outFeatures);
+      }
       return out;
     };
     const norm1 = weights.values(own("input_layernorm"));
     const normed = arena.allocF32(N * C);
     rmsNorm(normed, x, norm1, N, C, epsilon);
-    const projected = (name: "q" | "k" | "v", outFeatures: number) => {
-      const out = linear(`self_attn.${name}_proj`, normed, outFeatures);
-      if (shape.qkvBias)
-        addToRows(out, weights.values(biasInLayer(layer, name)), N, outFeatures); // prettier-ignore
-      return out;
-    };
-    const q = projected("q", heads * headWidth);
-    const k = projected("k", groups * headWidth);
-    const v = projected("v", groups * headWidth);
+    const q = linear("self_attn.q_proj", normed, heads * headWidth);
+    const k = linear("self_attn.k_proj", normed, groups * headWidth);
+    const v = linear("self_attn.v_proj", normed, groups * headWidth);
     const angles = rotaryAngles(turns, cache.length, N);
     for (const [name, at, count] of [
       ["q", q, heads],

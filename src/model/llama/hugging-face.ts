@@ -17,10 +17,14 @@ const SIZES = {
 /** What must be so where it is told, since it is computed so here. */
 const FIXED: Record<string, readonly unknown[]> = {
   hidden_act: ["silu", "swish"],
-  attention_bias: [false],
-  mlp_bias: [false],
   is_causal: [true],
   partial_rotary_factor: [null, 1],
+};
+
+/** Which of these a class has; others have no such layers' biases. */
+const BIASES: Record<string, readonly string[]> = {
+  attention_bias: ["llama", "qwen3"],
+  mlp_bias: ["llama"],
 };
 
 /** What is not told is so in transformers; nothing is a value of its own there. */
@@ -57,9 +61,26 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
 /** Of these a window is told in every file, and is there where `use_sliding_window` says so. */
 const QWENS: readonly unknown[] = ["qwen2", "qwen3"];
 
+/** `attention_bias` and `mlp_bias`, of a class that has them. Errors: `invalid_config` */
+function biasesOf(
+  config: Config,
+): Pick<LlamaShape, "qkvBias" | "outBias" | "mlpBias"> {
+  const type = String(config.model_type);
+  for (const [key, types] of Object.entries(BIASES))
+    checkOneOf(config, key, types.includes(type) ? [false, true] : [false]);
+  const { attention_bias: attention, mlp_bias: mlp } = config;
+  return {
+    ...((attention === true || type === "qwen2") && { qkvBias: true }),
+    ...(attention === true && { outBias: true }),
+    ...(mlp === true && { mlpBias: true }),
+  };
+}
+
 /** Llama's class takes no width but a multiple of its heads; Mistral's, which computes the same, takes any. */
-function kindOf({ headNorm, qkvBias, width, heads }: LlamaShape) {
-  if (qkvBias)
+function kindOf(shape: LlamaShape) {
+  const { headNorm, qkvBias, outBias, mlpBias, width, heads } = shape;
+  const attention_bias = outBias === true;
+  if (qkvBias && !outBias)
     return {
       architecture: "Qwen2ForCausalLM",
       type: "qwen2",
@@ -69,13 +90,13 @@ function kindOf({ headNorm, qkvBias, width, heads }: LlamaShape) {
     return {
       architecture: "Qwen3ForCausalLM",
       type: "qwen3",
-      rest: { attention_bias: false, use_sliding_window: false },
+      rest: { attention_bias, use_sliding_window: false },
     };
   if (width % heads === 0)
     return {
       architecture: "LlamaForCausalLM",
       type: "llama",
-      rest: { attention_bias: false, mlp_bias: false },
+      rest: { attention_bias, mlp_bias: mlpBias === true },
     };
   const rest = { sliding_window: null };
   return { architecture: "MistralForCausalLM", type: "mistral", rest };
@@ -113,7 +134,7 @@ export function shapeOf(config: Config): LlamaShape {
     epsilon: positiveIn(config, "rms_norm_eps", 1e-6),
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
-    ...(config.model_type === "qwen2" && { qkvBias: true }),
+    ...biasesOf(config),
     ...(ropeScaling && { ropeScaling }),
   };
   checkWindow(config, context);

@@ -22,13 +22,16 @@ import type { BlockTensors } from "./parameters.ts";
 import type { LlamaParts } from "./parts.ts";
 import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
-/** The tensor of each, and its name for people. */
+/** The tensor of each, its bias, and its name for people. */
 const LINEAR_TENSORS = {
-  qkv: ["qkv", "QKV"],
-  attentionOut: ["attentionOut", "attention out"],
-  up: ["gateUp", "MLP gate and up"],
-  down: ["down", "MLP down"],
-} as const satisfies Record<LinearName, [keyof BlockTensors, string]>;
+  qkv: ["qkv", "qkvBias", "QKV"],
+  attentionOut: ["attentionOut", "attentionOutBias", "attention out"],
+  up: ["gateUp", "gateUpBias", "MLP gate and up"],
+  down: ["down", "downBias", "MLP down"],
+} as const satisfies Record<
+  LinearName,
+  [keyof BlockTensors, keyof BlockTensors, string]
+>;
 
 export const LLAMA_LAYERS: Layers<LlamaParts> = {
   widths(shape) {
@@ -47,9 +50,8 @@ export const LLAMA_LAYERS: Layers<LlamaParts> = {
     return () => ({ angles, headNorms: headNorm ? alloc() : undefined });
   },
   linear(name, tensors) {
-    const [tensor, title] = LINEAR_TENSORS[name];
-    const bias = name === "qkv" ? tensors.qkvBias : undefined;
-    return { weight: tensors[tensor], bias, name: title };
+    const [tensor, bias, title] = LINEAR_TENSORS[name];
+    return { weight: tensors[tensor], bias: tensors[bias], name: title };
   },
   norm: { forward: normForward, backward: normBackward },
   attention: {

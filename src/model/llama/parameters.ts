@@ -29,6 +29,10 @@ export type BlockTensors = {
   qkv: ParameterTensor; // [(NH + 2 · groups) · D, C]
   /** [(NH + 2 · groups) · D], where queries, keys and values have biases. */
   qkvBias: ParameterTensor | undefined;
+  /** [C], [2 · hidden] and [C], where the layers of these have biases. */
+  attentionOutBias: ParameterTensor | undefined;
+  gateUpBias: ParameterTensor | undefined;
+  downBias: ParameterTensor | undefined;
   /** [D] each, where heads are normed. */
   headNorms: { q: ParameterTensor; k: ParameterTensor } | undefined;
   attentionOut: ParameterTensor; // [C, NH · D]
@@ -45,8 +49,22 @@ export const FINAL_NORM = "model.norm.weight";
 /** Of one layer, by their names in it. */
 export const inLayer = (layer: number, name: string): string =>
   `model.layers.${layer}.${name}.weight`;
-export const biasInLayer = (layer: number, name: "q" | "k" | "v"): string =>
-  `model.layers.${layer}.self_attn.${name}_proj.bias`;
+export const biasInLayer = (layer: number, name: string): string =>
+  `model.layers.${layer}.${name}.bias`;
+
+const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const; // prettier-ignore
+const OUT = "self_attn.o_proj";
+const GATE_UP = ["mlp.gate_proj", "mlp.up_proj"] as const;
+const DOWN = "mlp.down_proj";
+
+/** The linear layers of a block that have biases, by their names in it. */
+export function biased(shape: LlamaShape): ReadonlySet<string> {
+  return new Set([
+    ...(shape.qkvBias ? QKV : []),
+    ...(shape.outBias ? [OUT] : []),
+    ...(shape.mlpBias ? [...GATE_UP, DOWN] : []),
+  ]);
+}
 
 /** Where each tensor lies. */
 export function parameterTable(shape: LlamaShape): ParameterTable {
@@ -68,6 +86,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
   // As of GPT-2: what adds to the residual stream keeps its variance independent of depth.
   const residual = { deviation: DEVIATION / Math.sqrt(2 * layers) };
   const plain = { deviation: DEVIATION };
+  const hasBias = biased(shape);
 
   add("embedding", TABLE, [V, C], plain);
   if (!shape.tied) add("embedding", HEAD, [V, C], plain);
@@ -75,25 +94,30 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     const own = (name: string): string => inLayer(layer, name);
     const norm = (name: string, length: number): void =>
       add("vector", own(name), [length], { value: 1 });
+    /** Layers of one input; their biases, too, lie without a gap. */
+    const linear = (
+      inFeatures: number,
+      initial: TensorSpec["initial"],
+      layers: readonly (readonly [name: string, outFeatures: number])[],
+    ): void => {
+      for (const [i, [name, out]] of layers.entries())
+        add("matrix", own(name), [out, inFeatures], initial, i > 0);
+      for (const [i, [name, out]] of layers.entries())
+        if (hasBias.has(name))
+          add("vector", biasInLayer(layer, name), [out], { value: 0 }, i > 0);
+    };
     norm("input_layernorm", C);
-    add("matrix", own("self_attn.q_proj"), [queries, C], plain);
-    add("matrix", own("self_attn.k_proj"), [keys, C], plain, true);
-    add("matrix", own("self_attn.v_proj"), [keys, C], plain, true);
-    if (shape.qkvBias) {
-      const zero = { value: 0 };
-      add("vector", biasInLayer(layer, "q"), [queries], zero);
-      add("vector", biasInLayer(layer, "k"), [keys], zero, true);
-      add("vector", biasInLayer(layer, "v"), [keys], zero, true);
-    }
+    const [q, k, v] = QKV;
+    linear(C, plain, [[q, queries], [k, keys], [v, keys]]); // prettier-ignore
     if (shape.headNorm) {
       norm("self_attn.q_norm", D);
       norm("self_attn.k_norm", D);
     }
-    add("matrix", own("self_attn.o_proj"), [C, queries], residual);
+    linear(queries, residual, [[OUT, C]]);
     norm("post_attention_layernorm", C);
-    add("matrix", own("mlp.gate_proj"), [hidden, C], plain);
-    add("matrix", own("mlp.up_proj"), [hidden, C], plain, true);
-    add("matrix", own("mlp.down_proj"), [C, hidden], residual);
+    const [gate, up] = GATE_UP;
+    linear(C, plain, [[gate, hidden], [up, hidden]]); // prettier-ignore
+    linear(hidden, residual, [[DOWN, C]]);
   }
   add("vector", FINAL_NORM, [C], { value: 1 });
   return layOut(specs);
@@ -103,6 +127,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
 export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
   const { layers, tied, headNorm } = shape;
   const table = parameterTable(shape);
+  const hasBias = biased(shape);
   const tensor = tensorsByName(table);
   const tokenEmbedding = tensor(TABLE);
   return {
@@ -111,21 +136,25 @@ export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
     head: tied ? tokenEmbedding : tensor(HEAD),
     blocks: Array.from({ length: layers }, (_, layer) => {
       const own = (name: string) => tensor(inLayer(layer, name));
-      const asOne = (...names: string[]) => joinedTensors(names.map(own));
-      const bias = (name: "q" | "k" | "v") => tensor(biasInLayer(layer, name));
+      const asOne = (names: readonly string[]) => joinedTensors(names.map(own));
+      const biasOf = (...names: string[]) =>
+        hasBias.has(names[0]!)
+          ? joinedTensors(names.map((name) => tensor(biasInLayer(layer, name))))
+          : undefined;
       return {
         norm1: own("input_layernorm"),
-        qkv: asOne("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"),
-        qkvBias: shape.qkvBias
-          ? joinedTensors([bias("q"), bias("k"), bias("v")])
-          : undefined,
+        qkv: asOne(QKV),
+        qkvBias: biasOf(...QKV),
         headNorms: headNorm
           ? { q: own("self_attn.q_norm"), k: own("self_attn.k_norm") }
           : undefined,
-        attentionOut: own("self_attn.o_proj"),
+        attentionOut: own(OUT),
+        attentionOutBias: biasOf(OUT),
         norm2: own("post_attention_layernorm"),
-        gateUp: asOne("mlp.gate_proj", "mlp.up_proj"),
-        down: own("mlp.down_proj"),
+        gateUp: asOne(GATE_UP),
+        gateUpBias: biasOf(...GATE_UP),
+        down: own(DOWN),
+        downBias: biasOf(DOWN),
       };
     }),
     finalNorm: tensor(FINAL_NORM),
