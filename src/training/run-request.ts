@@ -134,8 +134,8 @@ export function storedModelSchema(model: unknown) {
     });
 }
 
-/** Of a model that the run goes on from: none that is drawn has one. */
-const ropeScalingSchema = once(() => {
+/** Only of a model given by `from`. */
+export const ropeScalingSchema = once(() => {
   const factor = z.number().positive();
   return z.discriminatedUnion("type", [
     z.strictObject({ type: z.literal("linear"), factor }),

@@ -98,3 +98,24 @@ test.each(ORDER)("%s answers its examples as described", async (id) => {
     await judge.check(example.operation, refused);
   }
 });
+
+test("a Llama's run is answered as described", async () => {
+  const put = await fetch(`${edge.url}/v1/datasets/llama`, {
+    method: "PUT",
+    body: "It was the best of times, it was the worst of times. ".repeat(40),
+  });
+  expect(put.status).toBe(201);
+  const created = await fetch(`${edge.url}/v1/runs`, {
+    method: "POST",
+    headers: { "Content-Type": "application/json" },
+    body: JSON.stringify({
+      run: "llama",
+      dataset: "llama",
+      model: { arch: "llama", layers: 1, width: 64, heads: 1, context: 64 },
+      sequences: 1,
+      microbatches: 2,
+    }),
+  });
+  expect(created.status).toBe(201);
+  await judge.check(document.paths["/v1/runs"]!.post!, created);
+});

@@ -1,9 +1,13 @@
-/** The JSON that answers on runs bear, as schemas that are the types of api/ to the compiler. */
+/** The JSON of answers about runs; checked against the types of api/ at compile time. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import { OPTIMIZER_NAMES, SCHEDULES } from "../../api/optimizer.ts";
 import { RECIPE_NAMES } from "../../api/recipe.ts";
-import { type RunConfig, WIRE_DTYPES } from "../../api/run-config.ts";
+import {
+  type LlamaShape,
+  type RunConfig,
+  WIRE_DTYPES,
+} from "../../api/run-config.ts";
 import {
   AUTHOR_STATES,
   HOST_KINDS,
@@ -12,6 +16,7 @@ import {
   type RunSummary,
   type TrainersResponse,
 } from "../../api/run-status.ts";
+import { ropeScalingSchema } from "../../training/run-request.ts";
 import { pinnedDatasetSchema } from "../datasets/dataset-schemas.ts";
 import { digest, time, whole } from "../declaration/json-values.ts";
 import {
@@ -31,16 +36,36 @@ export const state = once(() =>
   z.enum(["running", "paused", "finished", "cancelled", "diverged"]),
 );
 
+/** GPT-2, or with `arch` a Llama. */
+const modelSchema = once(() => {
+  const sizes = {
+    layers: whole(),
+    width: whole(),
+    heads: whole(),
+    context: whole(),
+    vocabulary: whole(),
+  };
+  const llama = z.strictObject({
+    ...sizes,
+    arch: z.literal("llama"),
+    groups: whole(),
+    headWidth: whole(),
+    hidden: whole(),
+    ropeBase: z.number(),
+    epsilon: z.number(),
+    tied: z.boolean(),
+    headNorm: z.boolean(),
+    qkvBias: z.boolean().optional(),
+    ropeScaling: ropeScalingSchema().optional(),
+  });
+  true satisfies Same<z.output<typeof llama>, LlamaShape>;
+  return z.union([z.strictObject(sizes), llama]);
+});
+
 const configSchema = answerSchema("RunConfig", () =>
   z.strictObject({
     dataset: pinnedDatasetSchema(),
-    model: z.strictObject({
-      layers: whole(),
-      width: whole(),
-      heads: whole(),
-      context: whole(),
-      vocabulary: whole(),
-    }),
+    model: modelSchema(),
     from: z
       .strictObject({
         folder: z.string(),

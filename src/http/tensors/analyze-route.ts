@@ -25,7 +25,7 @@ import {
 
 const figure = once(() => z.number().nullable());
 const share = once(() =>
-  z.number().min(0).max(1).describe("Number of elements"),
+  z.number().min(0).max(1).describe("Fraction of the elements"),
 );
 
 const figures = once(() =>
@@ -127,7 +127,7 @@ export const ANALYZE = route({
     try {
       const { conversion, report } = plan(planned);
       reservation = await isolateMemory.reserve(PIECES_BYTES);
-      // Its output is the report again: this only drives it.
+      // The output is the report again; iterating only runs the analysis.
       for await (const _ of run(conversion, source));
       await source.expectEnd();
       return json(report());
