@@ -1,4 +1,4 @@
-/** The HTTP API: an id and a count for each request, who may call, then the routes, then one answer for whatever they throw. */
+/** The HTTP API: request id and counters, access control, routes, and one error handler. */
 import { type Context, Hono } from "hono";
 import { AppError } from "../api/errors.ts";
 import { authorize } from "./auth.ts";
@@ -31,12 +31,12 @@ for (const { method, path, access, answer } of ROUTES) {
   });
 }
 
-// A route, since what `notFound` throws would pass by what stands before the routes.
+// A route, since errors thrown in `notFound` would bypass the middleware.
 app.all("*", async (c) => {
   const methods = METHODS.filter((method) => isRoute(method, c.req.url));
   await authorize(c, OPEN_PATHS.has(c.req.path) ? "open" : "known");
   const allowed = methods
-    // What is got is asked for without its body too.
+    // Every GET route answers HEAD too.
     .flatMap((method) => (method === "GET" ? ["GET", "HEAD"] : [method]));
   if (allowed.length === 0) {
     throw new AppError(

@@ -1,12 +1,12 @@
 /**
- * Who may call.
+ * Access control.
  *
  *   API_TOKEN set      `Authorization: Bearer <API_TOKEN>`; a join token opens its run's routes for trainers
  *   LOCAL_MODE is "1"  a loopback Host and no foreign Origin; then, without API_TOKEN, everyone
- *   neither            nobody, except for routes that are open
+ *   neither            nobody, except for open routes
  *
- * A join token is `join.<run>.<id>.<expiryMs>.<HMAC-SHA-256 of what stands before, base64url>`. Its id is that
- * by which the run, and none that has its name later, knows whether it is revoked.
+ * A join token is `join.<run>.<id>.<expiryMs>.<HMAC-SHA-256 of the preceding text, base64url>`. The run looks up by the
+ * id whether it is revoked; a later run of the same name does not know the id.
  */
 import type { Context } from "hono";
 import { AppError } from "../api/errors.ts";
@@ -15,14 +15,14 @@ import { isSigned, sign } from "../objects/platform/signature.ts";
 import type { Access } from "./declaration/route.ts";
 import type { AppEnv, Env } from "./env.ts";
 
-/** Signs join tokens where there is no secret, and none is needed: LOCAL_MODE answers loopback only. */
+/** Signs join tokens if there is no secret; safe, since LOCAL_MODE answers loopback only. */
 const LOCAL_KEY = "mxfp4-edge local mode";
 const LOOPBACK = new Set(["127.0.0.1", "localhost", "[::1]"]);
 
-/** Whoever has a token of any kind that is valid: for what is no route, which no token opens. */
+/** Any valid token; for paths without a route. */
 type Known = "known";
 
-/** Refuses, with 401 or 403, every request that the head of this file does not let in, and notes whose the others are. */
+/** Refuses requests without access with 401 or 403, and sets `caller` for the others. */
 export async function authorize(
   c: Context<AppEnv>,
   access: Access | Known,
@@ -32,7 +32,7 @@ export async function authorize(
   if (access !== "open") await checkToken(c, access);
 }
 
-/** A token for the trainers of `run`, which knows it by `id`. Give it to nobody who may not push gradients. */
+/** A token for trainers of `run`, known to it by `id`. Its holders may push gradients. */
 export async function joinToken(
   env: Env,
   run: string,
@@ -42,7 +42,7 @@ export async function joinToken(
   return `${claim}.${await sign(secretOf(env), claim)}`;
 }
 
-/** What a valid join token names; undefined for a forged, foreign or expired one. */
+/** The contents of a valid join token; undefined if forged, foreign or expired. */
 export async function readJoinToken(
   env: Env,
   token: string,
@@ -62,7 +62,7 @@ async function checkToken(
   const [, token] =
     /^Bearer +(\S+)$/i.exec(c.req.header("Authorization") ?? "") ?? [];
   if (!c.env.API_TOKEN) {
-    // Whoever is on this machine may do all; who shows a join token is one of those that it was given to.
+    // In local mode without API_TOKEN, everyone has full access; a join token shown restricts to its own.
     if (c.env.LOCAL_MODE === "1") {
       if (token?.startsWith("join.")) await checkJoinToken(c, access, token);
       return;
@@ -107,7 +107,7 @@ async function checkJoinToken(
   c.set("tokenRun", run);
 }
 
-/** A page on the web can send requests to this machine, but not with these headers. */
+/** A web page can send requests to this machine, but not with these headers. */
 function checkLoopback(c: Context<AppEnv>): void {
   const url = new URL(c.req.url);
   const host = c.req.header("Host") ?? url.host;
@@ -138,7 +138,7 @@ function secretOf(env: Env): string {
   return `mxfp4-edge join token\n${secret}`;
 }
 
-/** In a time that depends on neither text's content: digests have one length. */
+/** In time independent of the contents: the digests have equal lengths. */
 async function isEqual(a: string, b: string): Promise<boolean> {
   const [digestA, digestB] = await Promise.all(
     [a, b].map((text) =>

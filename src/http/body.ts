@@ -1,4 +1,4 @@
-/** Request bodies, read up to a bound. */
+/** Reads request bodies up to a limit. */
 import type { Context } from "hono";
 import type * as z from "zod";
 import { AppError, type ErrorCode, messageOf } from "../api/errors.ts";
@@ -6,13 +6,12 @@ import { checkSchema } from "./valid.ts";
 
 const FIRST_BYTES = 64 * 1024;
 const MAX_JSON_BYTES = 64 * 1024;
-/** zod takes no notice of it, not even in a strict object. */
+/** zod ignores it, even in a strict object. */
 const UNSEEN_NAME = "__proto__";
 
 /**
- * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused
- * before it is read; a chunked one as soon as it passes the bound.
- * Errors: `body_too_large`, `malformed_body` (Content-Length is no number)
+ * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused before it is read; a
+ * chunked one as soon as it exceeds the limit. Errors: `body_too_large`, `malformed_body` (invalid Content-Length)
  */
 export async function readBody(
   c: Context,
@@ -21,7 +20,7 @@ export async function readBody(
   const declared = declaredBytes(c);
   if (declared === undefined) return readChunked(c.req.raw.body, maxBytes);
   if (declared > maxBytes) throw tooLarge(maxBytes, `${declared}`);
-  // The runtime reads no more than was declared, into one buffer, which chunks would leave twice.
+  // The runtime reads the declared length into one buffer; collecting chunks would need twice the memory.
   return new Uint8Array(await c.req.raw.arrayBuffer());
 }
 
@@ -48,7 +47,7 @@ async function readChunked(
   return length === bytes.length ? bytes : bytes.slice(0, length);
 }
 
-/** The body as JSON, unchecked. Errors: `malformed_json`, `body_too_large`; `code` for a name that schemas pass over */
+/** The body as JSON, not checked. Errors: `malformed_json`, `body_too_large`; `code` for a name that schemas ignore */
 async function readJson(c: Context, code: ErrorCode): Promise<unknown> {
   const bytes = await readBody(c, MAX_JSON_BYTES);
   let hasUnseen = false;
@@ -76,8 +75,7 @@ async function readJson(c: Context, code: ErrorCode): Promise<unknown> {
 }
 
 /**
- * The body as JSON of a schema.
- * Errors: those of `readJson`, and `code` with the path, what was expected and what came
+ * The body as JSON of a schema. Errors: those of `readJson`, and `code` with the path, what was expected and what came
  */
 export async function readValid<S extends z.ZodType>(
   c: Context,
@@ -88,8 +86,8 @@ export async function readValid<S extends z.ZodType>(
 }
 
 /**
- * Whether a body is what it stands for: nobody here unpacks one, and one that is a part would take the place of the whole.
- * Errors: `unsupported_media_type` for a Content-Encoding, `malformed_body` for a Content-Range
+ * Content codings are not decoded here, and a partial body would replace the whole. Errors: `unsupported_media_type`
+ * for a Content-Encoding, `malformed_body` for a Content-Range
  */
 export function checkAsSent(c: Context): void {
   const encoding = c.req.header("Content-Encoding");
@@ -108,7 +106,7 @@ export function checkAsSent(c: Context): void {
   }
 }
 
-/** Content-Length, if the body has one. Errors: `malformed_body` when it is no number */
+/** Content-Length, if any. Errors: `malformed_body` if it is not a number */
 export function declaredBytes(c: Context): number | undefined {
   const header = c.req.header("Content-Length");
   if (header === undefined) return undefined;

@@ -1,36 +1,36 @@
 import type { ObjectBindings } from "../objects/platform/bindings.ts";
 
 /**
- * What wrangler.toml binds, and what it does not: `API_TOKEN` is a secret, `LOCAL_MODE` is "1" where
- * whoever is on this machine may call; `EDGE` is "local" where the command line serves, and `ISOLATE_MIB` is set there alone.
+ * The Worker's environment. Beside the bindings of wrangler.toml: the secret `API_TOKEN`; `LOCAL_MODE`, "1" if everyone
+ * on this machine has access; and, set by the command line only, `EDGE` "local" and `ISOLATE_MIB`.
  */
 export type Env = ObjectBindings & {
   API_TOKEN?: string;
   LOCAL_MODE?: string;
   EDGE?: string;
-  /** "1" where each request gets a line in the log. */
+  /** "1" to log a line per request. */
   REQUEST_LOG?: string;
-  /** What one isolate may hold, where that is more than the platform's 128 (memory/ledger.ts). */
+  /** Memory limit of an isolate if higher than the platform's 128 MiB (memory/ledger.ts). */
   ISOLATE_MIB?: string;
-  /** Hosts whose files jobs may read (objects/job/url-rules.ts). */
+  /** Hosts from which jobs may read (objects/job/url-rules.ts). */
   SOURCE_HOSTS?: string;
   TRAINER: DurableObjectNamespace;
   JOB: DurableObjectNamespace;
   TOKENIZATION: DurableObjectNamespace;
-  /** Where runs are served, if not here: only a host of trainers on this machine has it. */
+  /** Where runs are served, if not here: set only for a host of trainers on this machine. */
   API?: Fetcher;
 };
 
-/** Hono's name for it: `new Hono<AppEnv>()`. */
+/** The generic argument of `new Hono<AppEnv>()`. */
 export type AppEnv = {
   Bindings: Env;
   Variables: {
     requestId: string;
-    /** The owner, or the id of a join token (objects/platform/author.ts). */
+    /** The owner, or a join token's id (objects/platform/author.ts). */
     caller: string;
-    /** That run's, of which the join token is. */
+    /** The run of the caller's join token. */
     tokenRun?: string;
-    /** The path that it has in the declaration. */
+    /** Path of the declared route. */
     route?: string;
   };
 };

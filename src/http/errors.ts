@@ -1,24 +1,24 @@
-/** A refusal as a problem document (RFC 9457), and the answer to a bug. */
+/** Answers errors: an `AppError` as a problem document (RFC 9457), a bug as a bare 500. */
 import type { Context } from "hono";
 import { json } from "./json.ts";
 import type { ContentfulStatusCode } from "hono/utils/http-status";
 import { AppError, type ErrorCode, PROBLEMS } from "../api/errors.ts";
 
-/** A header that tells more of a refusal (RFC 9110 §15.5.6, §15.5.17). */
+/** Headers required with an error (RFC 9110 §15.5.6, §15.5.17). */
 const REFUSAL_HEADERS: Partial<Record<ErrorCode, string>> = {
   method_not_allowed: "Allow",
   range_not_satisfiable: "Content-Range",
 };
 
-/** Seconds; our own client retries sooner and with growing pauses. */
+/** Seconds; our own client retries sooner, with increasing delays. */
 const RETRY_AFTER = "1";
-/** What is overloaded gets no better by being asked again at once. */
+/** Immediate retries would not help an overloaded object. */
 const RETRY_OVERLOADED_AFTER = "30";
 
-/** Answer an error: a refusal as its problem document, a bug as a bare 500 after logging it. */
+/** Logs bugs, and answers them without details. */
 export function answerError(error: unknown, c: Context): Response {
   if (error instanceof AppError) return problem(c, error.code, error.message);
-  // A second try makes it worse, whether or not it is marked as what one may help too.
+  // Checked first: retrying makes overload worse, even if the error is also marked as retryable.
   if (isMarked(error, "overloaded")) {
     console.warn(error);
     return problem(
@@ -55,7 +55,7 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
       title,
       status,
       detail,
-      // As the URL has it: a decoded path is no URI reference.
+      // Encoded as in the URL: a decoded path is not a URI reference.
       instance: new URL(c.req.url).pathname,
       code,
       ...idOf(c),
@@ -68,14 +68,14 @@ function problem(c: Context, code: ErrorCode, detail: string): Response {
       code === "overloaded" ? RETRY_OVERLOADED_AFTER : RETRY_AFTER;
     response.headers.set("Retry-After", seconds);
   }
-  // What refuses sets it before.
+  // Set on the context by whoever refuses.
   const name = REFUSAL_HEADERS[code];
   const value = name === undefined ? null : c.res.headers.get(name);
   if (name !== undefined && value !== null) response.headers.set(name, value);
   return response;
 }
 
-/** By which the log knows the request. */
+/** The request's id in the log. */
 function idOf(c: Context): { requestId?: string } {
   const requestId = c.get("requestId") as string | undefined;
   return requestId === undefined ? {} : { requestId };
@@ -88,7 +88,7 @@ function write(document: object, status: ContentfulStatusCode): Response {
   return response;
 }
 
-/** The platform marks an object's failures by what a second try would do. */
+/** The platform marks an object's errors by whether a retry may help. */
 function isMarked(error: unknown, mark: "retryable" | "overloaded"): boolean {
   return (
     typeof error === "object" &&

@@ -1,4 +1,4 @@
-/** JSON with its length, which a log of requests tells. */
+/** A JSON response with Content-Length, which the request log reports. */
 const encoder = new TextEncoder();
 
 export function json(

@@ -1,20 +1,23 @@
 /**
- * What a refused request has left of its body. Behind a body that nobody has read the runtime closes the connection: who
- * keeps it open loses the next request, and who is still sending may lose the answer itself.
+ * Handles the unread rest of a refused request's body. If nobody reads it, the runtime closes the connection: a client
+ * that keeps it open loses the next request, and one that is still sending may lose the answer itself.
  */
 import { free } from "../memory/free.ts";
 
-/** What is little and comes at once is taken before the answer: the connection stays. */
+/** A short rest that arrives within this time is read before answering: the connection stays open. */
 const LITTLE_BYTES = 64 * 1024;
 const AT_ONCE_MS = 500;
-/** Of what is more, beside the answer: the largest part of an upload, for as long as a client needs to see that it is refused. */
+/**
+ * Of a longer rest, read while answering: up to an upload's largest part, long enough for the client to see the
+ * refusal.
+ */
 const BESIDE_BYTES = 32 * 1024 * 1024;
 const BESIDE_MS = 5_000;
 const PIECE_BYTES = 64 * 1024;
 
 /**
- * `answer`, as whoever sent `request` sees it: all its bytes go at once, and its end comes when the body has, or was
- * waited for. `lasts` is told of what goes on until then.
+ * The answer for the client of `request`: its bytes are sent at once, but it ends only after the body has ended or the
+ * limits are reached. `lasts` receives the work until then.
  */
 export async function answerRefused(
   { body }: Request,
@@ -39,12 +42,12 @@ export async function answerRefused(
       await writer.close();
     }
   };
-  // Who has left needs no answer.
+  // A client that has left needs no answer.
   lasts(send().catch(() => {}));
   return new Response(readable, answer);
 }
 
-/** Reads into the piece that it is given, where the stream can. */
+/** Reads into the given buffer, if the stream supports it. */
 type PieceReader = {
   read(
     piece: Uint8Array<ArrayBuffer>,
@@ -52,7 +55,7 @@ type PieceReader = {
   cancel(): Promise<void>;
 };
 
-/** What comes from a network is a stream of bytes; one of objects hands out pieces of its own. */
+/** Bodies from the network are byte streams; those from objects allocate their own chunks. */
 function pieceReader(body: ReadableStream<Uint8Array>): PieceReader {
   try {
     return body.getReader({ mode: "byob" });
@@ -65,7 +68,7 @@ function pieceReader(body: ReadableStream<Uint8Array>): PieceReader {
 class Rest {
   readonly #reader: PieceReader;
   #piece = new Uint8Array(PIECE_BYTES);
-  /** The one that nobody has waited for to its end; whether more may come behind it. */
+  /** A read that has not been awaited to its end; resolves to whether more may follow. */
   #reading: Promise<boolean> | undefined;
   #bytes = 0;
 
@@ -73,7 +76,7 @@ class Rest {
     this.#reader = pieceReader(body);
   }
 
-  /** Whether all of it has come, or it has broken off, within so many bytes and so long. */
+  /** Whether the body ended or broke off within these limits. */
   async take(bytes: number, ms: number): Promise<boolean> {
     const late = new AbortController();
     const isLate = scheduler
@@ -95,9 +98,9 @@ class Rest {
     }
   }
 
-  /** A body that is not over breaks off here. */
+  /** Cancels a body that has not ended. */
   async end(): Promise<void> {
-    // One that failed cannot be cancelled, and need not be.
+    // A body that failed cannot be cancelled, and need not be.
     await this.#reader.cancel().catch(() => {});
     if (this.#piece.byteLength > 0) free(this.#piece);
   }

@@ -1,4 +1,4 @@
-/** Values held to a schema; what does not fit is refused as elsewhere: what was expected, and what came. */
+/** Checks values against schemas; messages have the form of all others: what was expected, and what came. */
 import type * as z from "zod";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 
@@ -10,10 +10,10 @@ const KINDS: Record<string, string> = {
   array: "an array",
   object: "an object",
 };
-/** What there is some number of, by what has it; of a number it is the value. */
+/** Units of a length limit; a number's own value is limited. */
 const UNITS: Record<string, string> = { string: "characters", array: "items" };
 
-/** `value` as the schema parses it, or an `AppError` that names every place where it differs. */
+/** `value` as parsed by the schema, or an `AppError` that names every violation. */
 export function checkSchema<S extends z.ZodType>(
   schema: S,
   value: unknown,
@@ -27,7 +27,7 @@ export function checkSchema<S extends z.ZodType>(
   throw new AppError(code, `Expected ${told.join("; ")}`);
 }
 
-/** A whole number that no f64 holds exactly is beyond the bound of its kind, and then of its own. */
+/** A whole number beyond the safe integers violates both that limit and its own; one message is enough. */
 function isBoundedAgain(
   { code, path }: z.core.$ZodIssue,
   later: readonly z.core.$ZodIssue[],
@@ -40,7 +40,7 @@ function isBoundedAgain(
   );
 }
 
-/** What an issue's place is to be; a schema's own words have the same form. */
+/** What the value must be; messages of schemas have the same form. */
 function wanted(issue: z.core.$ZodRawIssue): string | undefined {
   switch (issue.code) {
     case "invalid_type": {
@@ -62,7 +62,7 @@ function wanted(issue: z.core.$ZodRawIssue): string | undefined {
       return Array.isArray(issue.options)
         ? `to be ${oneOf(issue.options)}`
         : undefined;
-    // Checks of our own, which have words of their own, and what no route's schema has.
+    // `custom` and `invalid_format` have their own messages; no route's schema has the others.
     case "custom":
     case "invalid_format":
     case "invalid_element":
@@ -90,7 +90,7 @@ function bounded(
   return `to have ${bound} ${limit} ${limit === "1" ? unit.slice(0, -1) : unit}`;
 }
 
-/** "`a.b` to be a string"; of several shapes that a value may have, what each would take. */
+/** "`a.b` to be a string"; for a union, the alternatives. */
 function wantedAt(issue: z.core.$ZodIssue, above: PropertyKey[]): string {
   const path = [...above, ...issue.path];
   if (issue.code !== "invalid_union" || issue.errors.length === 0)
@@ -104,7 +104,7 @@ function wantedAt(issue: z.core.$ZodIssue, above: PropertyKey[]): string {
     : `either ${[first, ...others].join(", or ")}`;
 }
 
-/** Never a token. */
+/** What came; tokens are never shown. */
 function came(value: unknown, issue: z.core.$ZodIssue): string {
   const { path } = issue;
   if (path.at(-1) === "token") return "another";
@@ -120,7 +120,7 @@ function came(value: unknown, issue: z.core.$ZodIssue): string {
         : undefined,
     value,
   );
-  // JSON has numbers beyond f64, which are read as infinite, and no way to write that.
+  // JSON numbers beyond f64 are parsed as infinite, which JSON cannot represent.
   if (typeof inside === "number") return String(inside);
   const text =
     JSON.stringify(inside, (key, each: unknown) =>

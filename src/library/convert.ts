@@ -1,4 +1,4 @@
-/** Files of tensors from and to streams, in this process. */
+/** Converts tensor files in this process, from and to streams. */
 import type { Options } from "../api/option-kinds.ts";
 import { checkOptions } from "../api/check-options.ts";
 import { ANALYZE_OPTIONS, FILE_OPTIONS } from "../api/options.ts";
@@ -19,7 +19,7 @@ import {
 import { type Conversion, run } from "../formats/stream/conversion.ts";
 import { StreamSource } from "../formats/stream/stream-source.ts";
 
-/** An answer that is computed as it is read; `load` gets the kernels. Errors: what the edge's route would refuse */
+/** A response that is computed while it is read; `load` loads the kernels. Errors: as the edge's route */
 export async function convert(
   operation: FileOperation["operation"],
   body: TensorBody,
@@ -51,12 +51,12 @@ export async function analyzeWhole(
     return { told, plan: analysisOf(told) };
   });
   const { source, made } = await opened(body, told, load, plan);
-  // It has no output: this only drives it.
+  // There is no output; iterating only runs the analysis.
   for await (const _ of chunksOf(made.conversion, source));
   return made.report();
 }
 
-/** What `check` makes of the options; a refusal takes the body along. */
+/** The result of `check`; if it throws, the body is released. */
 async function releasing<T>(body: TensorBody, check: () => T): Promise<T> {
   try {
     return check();
@@ -66,7 +66,7 @@ async function releasing<T>(body: TensorBody, check: () => T): Promise<T> {
   }
 }
 
-/** The body with its head read, and what `make` makes of it. What is refused is read no further. */
+/** Reads the body's header and passes it to `make`. On an error, the body is cancelled. */
 async function opened<T>(
   body: TensorBody,
   options: RawOptions,
@@ -85,7 +85,7 @@ async function opened<T>(
   }
 }
 
-/** All of the output; the source is given back at the end, and at a failure. */
+/** All of the output; the source is cancelled at the end and on failure. */
 async function* chunksOf(
   conversion: Conversion,
   source: StreamSource,
@@ -98,7 +98,7 @@ async function* chunksOf(
   }
 }
 
-/** Computed on demand: a chunk when the reader wants one. */
+/** Computed on demand, a chunk per read. */
 function streamOf(
   conversion: Conversion,
   source: StreamSource,
@@ -109,7 +109,7 @@ function streamOf(
       async pull(controller) {
         const { value, done } = await chunks.next();
         if (done) controller.close();
-        // It may be overwritten by the next.
+        // The next chunk may overwrite it.
         else controller.enqueue(value.slice());
       },
       cancel: (reason) => source.cancel(reason),

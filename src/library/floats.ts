@@ -1,4 +1,4 @@
-/** Floats in memory to blocks and scales, and back: what a raw file of one tensor becomes. */
+/** Quantizes floats in memory to blocks and scales, and back, as a raw file with one tensor. */
 import { AppError } from "../api/errors.ts";
 import { invalidOption, shown } from "../api/option-kinds.ts";
 import { checkOptions } from "../api/check-options.ts";
@@ -46,7 +46,7 @@ export async function packFloats(
   return { blocks: blocks!, scales: scales!, shape, metadata };
 }
 
-/** Errors: `malformed_body`, `shape_mismatch` where the parts do not fit each other */
+/** Errors: `invalid_option`, `malformed_body`, `shape_mismatch` if blocks and scales do not fit `shape` */
 export async function unpack(
   packed: QuantizedFloats,
   load: Load,
@@ -85,7 +85,7 @@ export async function unpack(
   return new Float32Array(file.slice(start, end).buffer);
 }
 
-/** A view of memory that is this part's alone, as a Blob wants it. */
+/** A copy with its own ArrayBuffer, as Blob requires. */
 function copied(part: Uint8Array): Uint8Array<ArrayBuffer> {
   return new Uint8Array(part);
 }

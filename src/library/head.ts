@@ -1,4 +1,4 @@
-/** What a file of tensors says of itself: its head, without its data. */
+/** Reads the header of a tensor file, without its data. */
 import { openBody } from "../api/tensor-body.ts";
 import type { FileHead, TensorBody } from "../api/tensors.ts";
 import { ggufText } from "../formats/containers/gguf-value.ts";

@@ -1,4 +1,4 @@
-/** Corpora. */
+/** Datasets: stored, tokenized, deleted. */
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
 import {
@@ -33,19 +33,23 @@ import { json } from "../json.ts";
 export const MAX_DATASET_BYTES = 100 * 1024 * 1024;
 
 const TOKENIZER = optional(
-  choice(TOKENIZERS, "Each byte a token, or byte pairs of this text", "byte"),
+  choice(
+    TOKENIZERS,
+    "One token per byte, or byte pairs (BPE) trained on this text",
+    "byte",
+  ),
 );
 const VOCABULARY = optional({
   kind: "whole",
   least: BPE_VOCABULARY.least,
   most: BPE_VOCABULARY.most,
-  text: `Ids of \`bpe\`; ${BPE_VOCABULARY.default} unless told`,
+  text: `Vocabulary of \`bpe\` (default: ${BPE_VOCABULARY.default})`,
 });
 const FROM = textParameter(
-  "A folder of /v1/files with a model of byte pairs, whose tokenizer is used; none is trained",
+  "A folder of /v1/files with a model whose BPE tokenizer is used instead of training one",
   FILE_NAME.pattern,
 );
-/** Small enough that an example's run is over in a second. */
+/** Small enough that an example's run takes less than a second. */
 const exampleText =
   "It was the best of times, it was the worst of times, it was the age of wisdom. ".repeat(
     20,
@@ -95,14 +99,14 @@ export const DATASET_ROUTES = [
           "Expected a corpus of at least 1 byte, got none",
         );
       }
-      // A new stub each time: one whose object restarted meanwhile is of no more use.
+      // A new stub each time: the old one is unusable if its object restarted.
       const directory = () => directoryStub(c.env);
       const present = await directory().findDataset(name);
       if (present) {
         checkSame(present, { bytes, tokenizer, asked: vocabulary });
         await checkBytePairs(c.env.BUCKET, present, given?.json);
       }
-      // The digest is known when all is stored, so each upload has a key of its own until then.
+      // The digest is known only when all is stored, so each upload has its own key.
       const key = `datasets/${name}/${crypto.randomUUID()}`;
       await directory().beginUpload(key);
       const digest = await withHeartbeat(
@@ -180,14 +184,14 @@ export const DATASET_ROUTES = [
     errors: ["dataset_not_found", "dataset_in_use"],
     async handle(c, { name }) {
       const { key } = await directoryStub(c.env).removeDataset(name);
-      // It finds out by itself too, a little later.
+      // It would notice the deletion itself, a little later.
       await tokenizationStub(c.env, key).wake();
       return c.body(null, 204);
     },
   }),
 ];
 
-/** Of `byte` as many as there are bytes. Errors: `invalid_option`, told another */
+/** For `byte`, the number of bytes. Errors: `invalid_option` for any given value */
 function vocabularyOf(
   tokenizer: TokenizerName,
   told: number | undefined,
@@ -200,7 +204,7 @@ function vocabularyOf(
   );
 }
 
-/** Errors: `dataset_differs`, before a body is read that cannot be the same */
+/** Refuses different content before reading the body. Errors: `dataset_differs` */
 function checkSame(
   present: StoredDataset,
   sent: Pick<StoredDataset, "bytes" | "tokenizer" | "asked">,
@@ -215,10 +219,7 @@ function checkSame(
   );
 }
 
-/**
- * As many ids may be of other pairs: what a text is cut into depends on nothing that was there before.
- * Errors: `dataset_differs`
- */
+/** Two BPE tokenizers may have equally many ids: their merges must be equal too. Errors: `dataset_differs` */
 async function checkBytePairs(
   bucket: R2Bucket,
   present: StoredDataset,
@@ -229,7 +230,7 @@ async function checkBytePairs(
   if (sent === undefined) {
     if (!present.given) return;
   } else {
-    // Until it is ready, those that are learned are nowhere; a run asks again.
+    // A trained tokenizer exists only once the dataset is ready; creating a run checks it again.
     if (!present.given && present.state !== "ready") return;
     if ((await readTokenizer(bucket, present)) === sent) return;
   }
@@ -239,7 +240,10 @@ async function checkBytePairs(
   );
 }
 
-/** Errors: `invalid_option`, it is no model of byte pairs, or more is told; and as `pinModel` */
+/**
+ * Errors: `invalid_option` if the model has no BPE, or with another tokenizer or a `vocabulary`; and those of
+ * `pinModel`
+ */
 async function tokenizerIn(
   bucket: R2Bucket,
   folder: string,
@@ -261,7 +265,7 @@ async function tokenizerIn(
   );
 }
 
-/** Whoever asks for a dataset that is not ready sees to it that somebody works on it. */
+/** Each query of an unfinished dataset makes sure that its tokenization is running. */
 async function goOn(
   env: Env,
   { name, key, asked, state }: StoredDataset,

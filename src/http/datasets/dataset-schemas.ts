@@ -1,4 +1,4 @@
-/** The JSON that answers on datasets bear. */
+/** The JSON of answers about datasets. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import {
@@ -14,7 +14,7 @@ import {
   type Same,
 } from "../declaration/schema.ts";
 
-/** What a run holds of its dataset. */
+/** A dataset in a run's config. */
 export const pinnedDatasetSchema = once(() =>
   z.strictObject({
     name: z.string(),

@@ -1,4 +1,4 @@
-/** The tokens of a corpus, and what makes them of a text: what trainers read. */
+/** A dataset's tokens and tokenizer, which trainers read. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
@@ -26,13 +26,13 @@ const START = optional({
   least: 0,
   most: MAX_DATASET_BYTES,
   default: 0,
-  text: "The first token",
+  text: "Index of the first token",
 });
 const LENGTH = optional({
   kind: "whole",
   least: 1,
   most: MAX_DATASET_BYTES,
-  text: "So many tokens; all that follow unless told",
+  text: "Number of tokens (default: all that follow)",
 });
 
 export const TOKEN_ROUTES = [
@@ -117,7 +117,7 @@ export const TOKEN_ROUTES = [
   }),
 ];
 
-/** The bytes of tokens `[start, start + length)`. Errors: `range_not_satisfiable`, there are not so many */
+/** The bytes of tokens `[start, start + length)`. Errors: `range_not_satisfiable` beyond the end */
 function partOf(
   tokens: number,
   width: number,
@@ -134,7 +134,7 @@ function partOf(
   );
 }
 
-/** A join token reads its own run's dataset. Errors: `forbidden`, those of `Admission.admit` */
+/** A join token may read its own run's dataset only. Errors: `forbidden`, those of `Admission.admit` */
 async function checkReader(c: Context<AppEnv>, name: string): Promise<void> {
   const run = c.get("tokenRun");
   if (run === undefined) return;

@@ -1,4 +1,4 @@
-/** The API's description, OpenAPI 3.1, of what its routes declare. */
+/** The API's OpenAPI 3.1 description, generated from its routes. */
 import * as z from "zod";
 import { describeOperation, reference } from "./operation.ts";
 import type { Route } from "./route.ts";
@@ -76,7 +76,7 @@ export function describe(routes: readonly Route[]): object {
   };
 }
 
-/** Schemas that refer to each other by the names they have here. */
+/** Schemas that reference each other by name. */
 function toJsonSchemas(
   schemas: readonly NamedSchema[],
   io: "input" | "output",
@@ -86,7 +86,7 @@ function toJsonSchemas(
   const uri = (id: string) => `#/components/schemas/${id}`;
   const converted = z.toJSONSchema(registry, { io, uri });
   const entries = Object.entries(converted.schemas).map(
-    // The places of the schemas name them.
+    // The keys already name the schemas.
     ([id, { $id: _id, $schema: _schema, ...schema }]) => [id, schema],
   );
   return Object.fromEntries(entries) as object;

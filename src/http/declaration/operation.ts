@@ -1,4 +1,4 @@
-/** What OpenAPI 3.1 makes of a route. */
+/** The OpenAPI 3.1 description of a route. */
 import { encodeBase64 } from "hono/utils/encode";
 import { type ErrorCode, PROBLEMS } from "../../api/errors.ts";
 import type { Described, JsonSchema } from "./parameter.ts";
@@ -15,14 +15,14 @@ import {
 const JSON_TYPE = "application/json";
 const BINARY = "application/octet-stream";
 
-/** Which of the document's security schemes let a caller in; one of them is enough. */
+/** Security schemes that grant access, alternatives of each other. */
 const SECURITY: Record<Access, object[]> = {
   open: [],
   owner: [{ token: [] }],
   trainer: [{ token: [] }, { joinToken: [] }],
 };
 
-/** What may be in the way of every route: of tensors memory, of the others the objects that they ask. */
+/** Errors due to load: for tensor routes memory, for others the objects that they call. */
 function hindrancesOf({ access, tag }: Route): readonly ErrorCode[] {
   if (access === "open") return [];
   if (tag === "tensors") return ["unavailable"];
@@ -77,8 +77,8 @@ function describeParameters(
 }
 
 /**
- * All that an example sends apart from its path, in an extension: forms that are filled in from parts of
- * several examples, or with bytes as text, would refuse the file that the reader chooses.
+ * An example's request without its path, as an extension: OpenAPI's own examples are per parameter, so that forms would
+ * combine several, and would send bytes as text.
  */
 function describeExample({ summary, query, headers, body }: Example): object {
   return {
@@ -144,7 +144,7 @@ function describeHeaders(headers: Record<string, string>): object {
   );
 }
 
-/** Those of every route like it, of what stands in its path, and of JSON; then its own. */
+/** Errors of all such routes, of path parameters and of JSON; then the route's own. */
 export function errorsOf(route: Route): ErrorCode[] {
   const { access, path, body, errors = [] } = route;
   const general: ErrorCode[] = [
@@ -167,7 +167,7 @@ export function errorsOf(route: Route): ErrorCode[] {
   return [...new Set([...general, ...errors])];
 }
 
-/** One response a status, with the codes that it may bear. */
+/** A response per status, with its possible codes. */
 function describeErrors(codes: readonly ErrorCode[]): object {
   const byStatus = Object.groupBy(codes, (code) => PROBLEMS[code][0]);
   const entries = Object.entries(byStatus).map(([status, group]) => [

@@ -1,4 +1,4 @@
-/** Declared options as JSON has them. */
+/** Schemas of declared options in JSON. */
 import * as z from "zod";
 import {
   MAX_PATTERN_LENGTH,
@@ -11,7 +11,7 @@ import {
   type ValuesOf,
 } from "../../api/option-kinds.ts";
 
-/** An object with any of the options, and no other. */
+/** An object with any of the options, and no others. */
 export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
   const shape = Object.entries(table).map(([name, option]) => [
     name,
@@ -20,7 +20,7 @@ export function objectOf<T extends Options>(table: T): z.ZodType<ValuesOf<T>> {
   return z.strictObject(Object.fromEntries(shape)) as never;
 }
 
-/** Made once, however many operations have the option. */
+/** Cached: operations share options. */
 const members = new Map<Option, z.ZodType>();
 
 function memberOf(option: Option): z.ZodType {

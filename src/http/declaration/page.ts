@@ -1,22 +1,22 @@
-/** Lists in pages: as long as asked for, each beginning behind the last entry of the one before. */
+/** Paging of lists: each page begins after the last entry of the previous one. */
 import { NAME } from "../../api/text-rules.ts";
 import { AppError } from "../../api/errors.ts";
 import { optional, type Parameter, textParameter } from "./parameter.ts";
 
-/** `limit` of a list, at most `most`. */
+/** Parameter `limit` of a list, at most `most`. */
 export function limit(most: number, fallback: number): Parameter<number> {
   return optional({
     kind: "whole",
     least: 1,
     most,
     default: fallback,
-    text: "At most so many a page",
+    text: "Largest number of entries per page",
   });
 }
 
-/** `cursor` of a list by name. */
+/** Parameter `cursor` of a list ordered by name. */
 export const NAME_CURSOR: Parameter<string | undefined> = {
-  ...textParameter("The `next` of the page before", NAME.pattern),
+  ...textParameter("The `next` of the previous page", NAME.pattern),
   read(value) {
     if (value === undefined || NAME.pattern.test(value)) return value;
     throw wrongCursor(value);

@@ -1,4 +1,4 @@
-/** Values in a path, a query or a header: read, checked and described by one declaration each. */
+/** Parameters in a path, a query or a header: reading, checking and description in one declaration. */
 import { AppError, type ErrorCode } from "../../api/errors.ts";
 import {
   expected,
@@ -14,34 +14,34 @@ import {
   textOptions,
 } from "../../api/option-text.ts";
 
-/** As JSON Schema 2020-12 has them. */
+/** JSON Schema 2020-12. */
 export type JsonSchema = Record<string, unknown>;
 
 export type Described = {
   description: string;
   schema: JsonSchema;
-  /** May come several times. */
+  /** May be given several times. */
   repeats?: true;
   required?: true;
-  /** Of one that every request has. */
+  /** A value for examples, if required. */
   example?: string | number;
 };
 
 export type Parameter<T = unknown> = Described & {
-  /** What a value that is none is refused as, where every route with it tells so. */
+  /** The error code of an invalid value, if every route with this parameter describes it. */
   refusal?: ErrorCode;
-  /** The value that a text gives, or the lack of one. */
+  /** The value of a text, or of a missing one. */
   read: (text: string | undefined, name: string) => T;
 };
 
-/** What parameters of these names make of a request. */
+/** The values of parameters, by name. */
 export type ParameterValues<P extends Record<string, Parameter>> = {
   [Name in keyof P]: ReturnType<P[Name]["read"]>;
 };
 
 type Single = Exclude<TextOption["option"], { kind: "patterns" }>;
 
-/** An option that may be told. */
+/** An option that may be missing. */
 export function optional<O extends Single>(
   option: O,
   code?: ErrorCode,
@@ -60,7 +60,7 @@ export function optional<O extends Single>(
   };
 }
 
-/** An option that must be. */
+/** An option that must be given. */
 export function required<O extends Single>(
   option: O,
   example: ValueOf<O> & (string | number),
@@ -75,7 +75,7 @@ export function required<O extends Single>(
   };
 }
 
-/** Any text, or none; the pattern only describes it. */
+/** Any text; the pattern is only described, not checked. */
 export function textParameter(
   description: string,
   pattern?: RegExp,
@@ -102,8 +102,8 @@ function valueOf(
 }
 
 /**
- * The options as parameters of a query, described. Where there are presets, a default is no value that
- * a form may send, since what is told wins over them: the text says it.
+ * Descriptions of options as query parameters. With presets, a default must not be described as a value, since forms
+ * would send it, and given options override a preset's; the text states it instead.
  */
 export function parametersOf(table: Options): Record<string, Described> {
   const hasPresets = Object.hasOwn(table, "preset");
@@ -128,7 +128,7 @@ export function parametersOf(table: Options): Record<string, Described> {
   return Object.fromEntries(entries) as Record<string, Described>;
 }
 
-/** Of one value as a query has it. */
+/** The schema of one value in a query. */
 function textSchema(option: TextOption["option"]): JsonSchema {
   const fallback =
     option.default === undefined ? {} : { default: option.default };

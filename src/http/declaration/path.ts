@@ -1,4 +1,4 @@
-/** What stands in the paths of routes, by the names that it has there. */
+/** The parameters in routes' paths, by name. */
 import type { Context } from "hono";
 import { getPath } from "hono/utils/url";
 import { AppError, type ErrorCode } from "../../api/errors.ts";
@@ -13,48 +13,57 @@ import {
 } from "../../api/text-rules.ts";
 import { type Parameter, required } from "./parameter.ts";
 
-/** What a frame's header holds. */
+/** The range of u32, as in a frame's header. */
 export const U32 = { kind: "whole", least: 0, most: 2 ** 32 - 1 } as const;
 
 export const PATH_PARAMETERS = {
-  name: named("Of a dataset", "a dataset's name", "invalid_name"),
+  name: named("Name of the dataset", "a dataset's name", "invalid_name"),
   file: {
     ...named(
-      "Its name, with those of the folders that it lies in and slashes, which a form encodes as %2F",
+      "Name of the file, including its folders, separated by slashes; forms encode these as %2F",
       "a file's name",
       "invalid_name",
       FILE_NAME,
     ),
     example: "example/model.safetensors",
   },
-  folder: named("Its name", "a folder's name", "invalid_name", FILE_NAME),
+  folder: named(
+    "Name of the folder",
+    "a folder's name",
+    "invalid_name",
+    FILE_NAME,
+  ),
   upload: {
-    ...named("Its id: the two sizes", "an upload's id", "upload_not_found"),
+    ...named(
+      "Id of the upload: the two sizes",
+      "an upload's id",
+      "upload_not_found",
+    ),
     example: "1000-5242880",
   },
-  part: { ...number("From 1"), example: 1 },
-  // What cannot be the id of a job or a run is that of one which does not exist.
-  job: named("Its id", "a job's id", "job_not_found"),
-  run: named("Its id", "a run's id", "run_not_found", RUN_ID),
+  part: { ...number("Part number, from 1"), example: 1 },
+  // A syntactically invalid id of a job or a run is reported as unknown.
+  job: named("Id of the job", "a job's id", "job_not_found"),
+  run: named("Id of the run", "a run's id", "run_not_found", RUN_ID),
   token: {
     ...named(
-      "Its id, or its number in the order in which the run issued them, from 1",
+      "Id of the join token, or its number in order of issue, from 1",
       "a join token's id",
       "token_not_found",
       TOKEN_ID,
     ),
     example: "1",
   },
-  kind: required(choice(["train", "eval"], "Of the lease"), "train"),
-  step: number("Of the lease"),
-  index: number("Of the lease"),
-  shard: number("From 0"),
-  microbatch: number("Of the lease"),
+  kind: required(choice(["train", "eval"], "Kind of the lease"), "train"),
+  step: number("Step of the lease or the frame"),
+  index: number("Index of the microbatch in the lease"),
+  shard: number("Index of the shard, from 0"),
+  microbatch: number("Index of the microbatch in the lease"),
 };
 
 export type PathName = keyof typeof PATH_PARAMETERS;
 
-/** As the router has a declared path. */
+/** A declared path in the router's syntax. */
 export function patternOf(path: string): string {
   return path.replace(/\{(\w+)\}/g, ":$1");
 }
@@ -63,8 +72,8 @@ const FILES_PATH = "/v1/files/";
 const FOLDERS_PATH = "/v1/folders/";
 
 /**
- * What the router matches: the path, in which slashes of a file's name count as encoded. Behind the last
- * `/uploads/` stands an upload of a file, so that a name with this in it has its slashes encoded.
+ * The path to match: slashes of a file's name are encoded. After the last `/uploads/` comes an upload of a file, so a
+ * file's name that contains it must have its slashes encoded by the client.
  */
 export function routedPath(request: Pick<Request, "url" | "method">): string {
   const { pathname } = new URL(request.url);
@@ -83,11 +92,11 @@ function joined(name: string): string {
   return name.replaceAll("/", "%2F");
 }
 
-/** What stands in a request's path in the place of {name}. Errors: `invalid_name` for bytes that are no UTF-8 */
+/** The value of path parameter {name}. Errors: `invalid_name` for invalid UTF-8 */
 export function textInPath(c: Context, name: string): string | undefined {
   const text = c.req.param(name);
   const { path } = c.req;
-  // The router leaves as it is what it cannot decode, which would be another name.
+  // The router leaves text that it cannot decode encoded, which would be another name.
   if ((name === "file" || name === "folder") && !isEncoded(path)) {
     throw new AppError(
       "invalid_name",
@@ -97,7 +106,7 @@ export function textInPath(c: Context, name: string): string | undefined {
   return text;
 }
 
-/** Whether a part of a URL has nothing but percent-encoded UTF-8. */
+/** Whether a part of a URL is percent-encoded UTF-8. */
 export function isEncoded(text: string): boolean {
   try {
     decodeURIComponent(text);
@@ -112,7 +121,7 @@ function number(text: string): Parameter<number> {
   return { ...required<Whole>({ ...U32, text }, 0, refusal), refusal };
 }
 
-/** A name by a rule; one that does not follow it is refused as `code`. */
+/** A name that follows a rule; errors have `code`. */
 export function named(
   description: string,
   what: string,
@@ -125,7 +134,7 @@ export function named(
     schema: {
       type: "string",
       pattern: pattern.source,
-      // Of characters there are no more than of bytes.
+      // A text has no more characters than bytes.
       ...(maxBytes !== undefined && { maxLength: maxBytes }),
     },
     required: true,

@@ -1,7 +1,4 @@
-/**
- * A route, declared once: where it is, who may call it, what it takes and answers, and what it does.
- * `app.ts` authorizes, checks and calls by it; `openapi.ts` describes it.
- */
+/** A route, declared once: path, access, input, answers and handler. `app.ts` serves it; `openapi.ts` describes it. */
 import type { Context } from "hono";
 import type * as z from "zod";
 import type { ErrorCode } from "../../api/errors.ts";
@@ -28,29 +25,28 @@ import {
 } from "./path.ts";
 import type { NamedSchema } from "./schema.ts";
 
-/** All; who has the API_TOKEN; and who has a join token too, where the route is of its run or of none. */
+/** Everyone; holders of the API_TOKEN; also holders of a join token, on routes of its run or of none. */
 export type Access = "open" | "owner" | "trainer";
 
-/** JSON of a schema, or bytes of a media type, which the handler reads. */
+/** JSON of a schema; or bytes, which the handler reads. */
 export type Body<S extends z.ZodType = z.ZodType> = {
   description: string;
   json?: NamedSchema<S>;
-  /** Of a refusal by the schema; `invalid_config` unless told. */
+  /** Code if the schema is violated; default `invalid_config`. */
   code?: ErrorCode;
 };
 
-/** A good answer: JSON of a schema, bytes of a media type or of one among some, or nothing. */
+/** A successful answer: JSON of a schema, bytes of one or several media types, or nothing. */
 export type Answer = {
   description: string;
   json?: NamedSchema;
   type?: string | readonly string[];
-  /** Those that it always has. */
+  /** Headers that are always present. */
   headers?: Record<string, string>;
 };
 
 /**
- * A whole request. Its name spans the parameters and the body. Bytes travel as they are, everything else
- * as JSON.
+ * A complete request. Its name is shared by parameters and body. Bytes are sent as they are, everything else as JSON.
  */
 export type Example = {
   summary: string;
@@ -60,18 +56,18 @@ export type Example = {
 };
 
 type Description = {
-  /** The name of its method in the client. */
+  /** Name of the client's method. */
   id: string;
   method: "get" | "post" | "put" | "patch" | "delete";
-  /** With the {names} of `PATH_PARAMETERS`. */
+  /** With {names} of `PATH_PARAMETERS`. */
   path: string;
   tag: string;
   access: Access;
   summary: string;
   description?: string;
-  /** Of an operation, told in the query. */
+  /** Options of an operation, in the query. */
   options?: Options;
-  /** What else the query has. */
+  /** Other query parameters. */
   query?: Record<string, Parameter>;
   headers?: Record<string, Parameter>;
   body?: Body;
@@ -80,9 +76,9 @@ type Description = {
   examples?: Record<string, Example>;
 };
 
-/** What is known of a route apart from the types of its values. */
+/** A route without the types of its values. */
 export type Route = Description & {
-  /** Check the request, and do what it asks. */
+  /** Checks and executes the request. */
   answer: (c: Context<AppEnv>) => Promise<Response>;
 };
 
@@ -135,7 +131,7 @@ export function route<
   };
 }
 
-/** Those of a path with {names}. */
+/** The parameters of a path with {names}. */
 export function pathParameters(path: string): Record<string, Parameter> {
   const names = path.match(/(?<=\{)\w+(?=\})/g) ?? [];
   return Object.fromEntries(
@@ -143,7 +139,7 @@ export function pathParameters(path: string): Record<string, Parameter> {
   );
 }
 
-/** All that a route knows of a query. */
+/** All query parameters of a route. */
 export function queryParameters({
   options = {},
   query,
@@ -163,16 +159,13 @@ function read(
   );
 }
 
-/**
- * What came under each name. Errors: `invalid_option` for names that the route does not know, for
- * those that came twice and may not, and for bytes that are no UTF-8
- */
+/** The values by name. Errors: `invalid_option` for unknown names, repeated ones that may not be, and invalid UTF-8 */
 function textsOfQuery(
   c: Context,
   known: Record<string, Described>,
 ): (name: string) => readonly string[] {
   const { search } = new URL(c.req.url);
-  // Hono leaves as it is what it cannot decode, which would be another text.
+  // Hono leaves text that it cannot decode encoded, which would be another text.
   if (!isEncoded(search))
     throw invalidOption("a query of percent-encoded UTF-8", shown(search));
   const came = new Map(Object.entries(c.req.queries()));

@@ -1,25 +1,25 @@
 /**
- * Schemas of JSON by the names that they have in the description. Each is made when the first request needs it: made at
- * once, they would be most of what a Worker's start takes.
+ * Named schemas of the description. Each is created on first use: creating them all would be most of a Worker's
+ * start-up time.
  */
 import type * as z from "zod";
 import { once } from "../../api/once.ts";
 
-/** Called, the schema. */
+/** A function that returns the schema. */
 export type NamedSchema<S extends z.ZodType = z.ZodType> = (() => S) & {
   readonly id: string;
 };
 
-/** What a schema lets through. */
+/** The type that a schema accepts. */
 export type OutputOf<Schema extends () => z.ZodType> = z.output<
   ReturnType<Schema>
 >;
 
-/** In the order in which they were declared. */
+/** In order of declaration. */
 export const REQUEST_SCHEMAS: NamedSchema[] = [];
 export const ANSWER_SCHEMAS: NamedSchema[] = [];
 
-/** Of what a request bears. */
+/** For request bodies. */
 export function requestSchema<S extends z.ZodType>(
   id: string,
   make: () => S,
@@ -27,7 +27,7 @@ export function requestSchema<S extends z.ZodType>(
   return declared(REQUEST_SCHEMAS, id, make);
 }
 
-/** Of what an answer bears. */
+/** For answers. */
 export function answerSchema<S extends z.ZodType>(
   id: string,
   make: () => S,
@@ -45,7 +45,7 @@ function declared<S extends z.ZodType>(
   return schema;
 }
 
-/** Holds what code answers and what is described to one type: `true satisfies Same<A, B>`. */
+/** Compile-time check that two types are mutually assignable: `true satisfies Same<A, B>`. */
 export type Same<A, B> = [A] extends [B]
   ? [B] extends [A]
     ? true

@@ -1,11 +1,11 @@
-/** A Range header (RFC 9110 §14.2): one range of bytes is answered, several are refused. */
+/** The Range header (RFC 9110 §14.2): a single range of bytes is supported, several are refused. */
 import { AppError } from "../../api/errors.ts";
 
 export type ByteRange = { offset: number; length: number };
 
 /**
- * The range of `size` bytes that the header asks for; undefined where it says nothing: in another unit
- * than bytes, or the last bytes of none. Errors: `range_not_satisfiable`
+ * The requested range of `size` bytes; undefined if it is to be ignored: not in bytes, or the last bytes of an empty
+ * file. Errors: `range_not_satisfiable`
  */
 export function readRange(header: string, size: number): ByteRange | undefined {
   const [, unit = "", set = ""] = /^([^=]*)=(.*)$/.exec(header) ?? [];

@@ -1,4 +1,4 @@
-/** What a request says must hold of the version that is stored (RFC 9110 §13). */
+/** Conditional requests (RFC 9110 §13). */
 import { AppError } from "../../api/errors.ts";
 import {
   textParameter,
@@ -7,7 +7,7 @@ import {
 
 const TAGS = 'ETags, as in `"a", "b"`; or `*`, any version';
 
-/** Of requests that change what is stored. */
+/** Conditions of requests that modify. */
 export const WRITE_CONDITIONS = {
   "If-Match": textParameter(`The stored version must be of these ${TAGS}`),
   "If-None-Match": textParameter(
@@ -18,7 +18,7 @@ export const WRITE_CONDITIONS = {
   ),
 };
 
-/** Of requests that read it. */
+/** Conditions of requests that read. */
 export const READ_CONDITIONS = {
   ...WRITE_CONDITIONS,
   "If-Modified-Since": textParameter("Send it only if it is from later"),
@@ -27,17 +27,17 @@ export const READ_CONDITIONS = {
 type WriteConditions = Partial<ParameterValues<typeof WRITE_CONDITIONS>>;
 type ReadConditions = Partial<ParameterValues<typeof READ_CONDITIONS>>;
 
-/** Of what is stored. When it was is needed only where the conditions tell a date. */
+/** A stored version. `storedMs` is needed only for conditions with dates. */
 export type Version = { etag: string; storedMs?: number | undefined };
 
-/** Of a file in the bucket. */
+/** The version of a file in the bucket. */
 export function versionOf({ httpEtag, uploaded }: R2Object): Version {
   return { etag: httpEtag, storedMs: uploaded.getTime() };
 }
 
 /**
- * Refuse to change `present`, or to make what is not there. Errors: `precondition_failed`, also for an
- * If-None-Match that tells no ETags: no version would have one, and all would be written over
+ * Checks the conditions of a write. Errors: `precondition_failed`; also for an If-None-Match without valid ETags, which
+ * would match no version and so allow overwriting
  */
 export function checkWrite(
   conditions: WriteConditions,
@@ -56,7 +56,7 @@ export function checkWrite(
     throw failed("If-None-Match", unlike, present);
 }
 
-/** Whether the reader has `present` already (§13.2.2). Errors: `precondition_failed` */
+/** Whether the client has version `present` already (§13.2.2). Errors: `precondition_failed` */
 export function isKnown(conditions: ReadConditions, present: Version): boolean {
   checkMatch(conditions, present);
   const unlike = conditions["If-None-Match"];
@@ -86,7 +86,7 @@ function checkMatch(
     throw failed("If-Unmodified-Since", since!, present);
 }
 
-/** Whether a field of ETags names `etag`, which is a strong one; a weak one equals it only weakly (§8.8.3.2). */
+/** Whether a list of ETags contains `etag`, a strong one; weak ones match it in weak comparison only (§8.8.3.2). */
 function hasTag(
   field: string,
   etag: string,
@@ -100,12 +100,12 @@ function hasTag(
   );
 }
 
-/** As Last-Modified tells it. */
+/** With the precision of Last-Modified. */
 function storedMs({ storedMs: ms = 0 }: Version): number {
   return Math.floor(ms / 1000) * 1000;
 }
 
-/** An HTTP-date begins with the day's name; what is none says nothing (§13.1.3). */
+/** An HTTP-date begins with a day's name; an invalid date is ignored (§13.1.3). */
 function dateMs(field: string | undefined): number | undefined {
   if (field === undefined || !/^[A-Z][a-z]{2,8},? /.test(field))
     return undefined;

@@ -1,4 +1,4 @@
-/** Files in the bucket, for jobs to read and write. Larger ones may come by R2's own S3 interface. */
+/** The bucket's files, input and output of jobs. Larger ones can be uploaded by R2's own S3 interface. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { FilePage, StoredFile } from "../../api/tensors.ts";
@@ -32,7 +32,7 @@ import {
   type Same,
 } from "../declaration/schema.ts";
 
-/** Of one put into a bucket. */
+/** The bucket's limit for one put. */
 const MAX_FILE_BYTES = 4995 * 1024 * 1024;
 const LARGER = "; put it into the bucket by the S3 interface, under files/";
 
@@ -60,11 +60,11 @@ export const FILE_ROUTES = [
     summary: "List the stored files, by name",
     query: {
       prefix: textParameter(
-        "What their names begin with: `name/` of those in a folder",
+        "Prefix of their names: `name/` for those in a folder",
       ),
       limit: limit(1000, 100),
-      // Who puts files by the S3 interface may call them what no route takes.
-      cursor: textParameter("The `next` of the page before"),
+      // No pattern: names of files uploaded by the S3 interface may be any.
+      cursor: textParameter("The `next` of the previous page"),
     },
     answers: { 200: { description: "A page", json: filePage } },
     examples: {
@@ -116,7 +116,7 @@ export const FILE_ROUTES = [
       const key = fileKey(name);
       const check = (): Promise<R2Conditional> =>
         checkPresent(c.env.BUCKET, key, conditions);
-      // None of the body comes for what is refused already.
+      // Checked before the body is read.
       await check();
       const { digest, etag } = await storeUpload(c, key, bytes, check);
       const answer = json({ name, bytes, digest } satisfies StoredFile, 201);
@@ -141,7 +141,7 @@ export const FILE_ROUTES = [
     },
     async handle(c, { file: name, ...asked }) {
       const key = fileKey(name);
-      // A version that is replaced meanwhile is followed by the next one.
+      // If a version is replaced meanwhile, the next one is read.
       for (;;) {
         const present = await c.env.BUCKET.head(key);
         if (!present) {
@@ -180,8 +180,8 @@ export const FILE_ROUTES = [
 ];
 
 /**
- * What the bucket shall check again as it puts the file: that what is stored stays what fulfilled the
- * conditions, if there are any. Errors: `precondition_failed`
+ * Checks the conditions, if any; the returned condition makes the bucket check that the same version is still stored.
+ * Errors: `precondition_failed`
  */
 async function checkPresent(
   bucket: R2Bucket,

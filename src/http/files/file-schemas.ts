@@ -1,4 +1,4 @@
-/** What is told of a file that was stored. */
+/** The JSON of a stored file. */
 import * as z from "zod";
 import type { StoredFile } from "../../api/tensors.ts";
 import { whole } from "../declaration/json-values.ts";

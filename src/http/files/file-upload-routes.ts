@@ -1,4 +1,4 @@
-/** Files that come in parts, since one request holds less: each part whole, in any order, at any time. */
+/** Multipart uploads, for files larger than a request: parts in any order, at any time. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import type { FileUpload, StoredFile, UploadPart } from "../../api/tensors.ts";
@@ -28,7 +28,7 @@ import {
 } from "../declaration/schema.ts";
 
 const MIB = 1024 * 1024;
-/** R2's, of all parts but the last; the platform's, of one request. */
+/** R2's minimum for all parts but the last; the platform's maximum for a request. */
 const PART_BYTES = { least: 5 * MIB, most: 95 * MIB };
 const MAX_PARTS = 10_000;
 const EXAMPLE = { bytes: 1000, partBytes: PART_BYTES.least };
@@ -100,7 +100,7 @@ export const FILE_UPLOAD_ROUTES = [
       const entry = { file, upload: id, bytes, partBytes, uploadId, mark };
       const isEntered = await directoryStub(c.env).beginFileUpload(entry, key);
       if (isEntered) return json(toUpload({ ...entry, parts: [] }), 201);
-      // Another request was faster.
+      // A concurrent request has created the upload.
       await takeBack(upload);
       return json(toUpload(await uploadOf(c, file, id)), 200);
     },
@@ -182,7 +182,7 @@ export const FILE_UPLOAD_ROUTES = [
         (part) => !came.has(part),
       );
       if (missing.length > 0) throw partsMissing(count, missing);
-      // A file of this very upload is there where a crash came before its end.
+      // If a file of this very upload exists, completion was interrupted by a crash.
       if (present?.customMetadata?.mark !== upload.mark)
         checkWrite(conditions, present && versionOf(present));
       await putTogether(c, upload, key, count);

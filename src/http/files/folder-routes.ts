@@ -1,4 +1,4 @@
-/** Folders of the bucket as wholes; one by one, their files are under /v1/files. */
+/** Whole folders of the bucket; single files are under /v1/files. */
 import { jsonDigest } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
 import {
@@ -78,7 +78,7 @@ export const FOLDER_ROUTES = [
           throw new Error(`Expected ${key} as it was listed, got another`);
         },
       );
-      // A reader that leaves is told of nothing; neither is one whose file was replaced.
+      // Failures only break off the response: the client left, or a file was replaced.
       c.executionCtx.waitUntil(written.catch(() => {}));
       const answer = answerBytes(body, stored, tar.bytes, etag, range, TAR);
       return saved(answer, fileName);
@@ -103,7 +103,7 @@ export const FOLDER_ROUTES = [
   }),
 ];
 
-/** Strong: of all that the tar's bytes follow from. */
+/** A strong ETag: a digest of everything that the tar's bytes depend on. */
 async function etagOf(files: readonly R2Object[]): Promise<string> {
   const told = files.map(({ key, size, etag, uploaded }) => [
     key,

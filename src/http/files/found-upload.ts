@@ -1,4 +1,4 @@
-/** An upload that is under way, its parts, and how they become a file. */
+/** A multipart upload in progress: its parts, and how they are completed to a file. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
@@ -9,7 +9,7 @@ import type {
 import { isNoSuchUpload } from "../../objects/directory/unfinished-uploads.ts";
 import type { AppEnv } from "../env.ts";
 
-/** R2's code for parts that are not those which it has. */
+/** R2's error code if the given parts are not the stored ones. */
 const OTHER_PARTS = "(10025)";
 
 export type FoundUpload = StoredUpload & { parts: StoredPart[] };
@@ -33,7 +33,7 @@ export async function uploadOf(
   return upload;
 }
 
-/** Errors: `invalid_number` for one that the upload has not */
+/** Errors: `invalid_number` for a part that the upload does not have */
 export function partLength(
   { bytes, partBytes }: StoredUpload,
   part: number,
@@ -47,7 +47,10 @@ export function partLength(
   );
 }
 
-/** Errors: `parts_missing`, all, where R2 has others by now than were noted: one was sent twice at once */
+/**
+ * Errors: `parts_missing` with all parts if R2's parts differ from the recorded ones: one was uploaded twice
+ * concurrently
+ */
 export async function putTogether(
   c: Context<AppEnv>,
   { uploadId, parts, mark }: FoundUpload,
@@ -65,7 +68,7 @@ export async function putTogether(
       const all = Array.from({ length: count }, (_, i) => i + 1);
       throw partsMissing(count, all);
     }
-    // A crash may have come between the file and the end of the upload.
+    // The file may have been completed before a crash.
     const present = isNoSuchUpload(error) ? await c.env.BUCKET.head(key) : null;
     if (present?.customMetadata?.mark !== mark) throw error;
   }

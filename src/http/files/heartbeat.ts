@@ -1,6 +1,6 @@
-/** A sign of life while something long goes on, however slowly. */
+/** Calls a heartbeat while a long operation runs. */
 
-/** What `body` gives, with a `beat` every `pauseMs` until then. One that fails is followed by others. */
+/** Awaits `body`, calling `beat` every `pauseMs` meanwhile. A beat that fails is logged. */
 export async function withHeartbeat<T>(
   pauseMs: number,
   beat: () => Promise<void>,

@@ -1,31 +1,31 @@
-/** A request's body of a known length, in pieces. */
+/** Reads a request's body of a known length piece by piece. */
 import { AppError } from "../../api/errors.ts";
 import { free } from "../../memory/free.ts";
 
 export const PIECE_BYTES = 64 * 1024;
 
-/** Each in the memory of the one before. */
+/** Each piece reuses the memory of the previous one. */
 export class Pieces {
   readonly #reader: ReadableStreamBYOBReader | undefined;
   readonly #bytes: number;
   #buffer = new ArrayBuffer(PIECE_BYTES);
   #taken = 0;
 
-  /** `bytes` is what it should have. */
+  /** `bytes`: the expected length. */
   constructor(body: ReadableStream<Uint8Array> | null, bytes: number) {
     this.#reader = body?.getReader({ mode: "byob" });
     this.#reader?.closed.catch(() => {});
     this.#bytes = bytes;
   }
 
-  /** At least one byte, and at most `most`. Errors: `malformed_body` when there are no more */
+  /** 1 to `most` bytes. Errors: `malformed_body` if the body is shorter */
   async next(most: number): Promise<Uint8Array<ArrayBuffer>> {
     const piece = await this.#read(Math.min(most, PIECE_BYTES));
     if (piece.length === 0) throw this.#wrongLength();
     return piece;
   }
 
-  /** Errors: `malformed_body` when there is more */
+  /** Errors: `malformed_body` if the body is longer */
   async expectEnd(): Promise<void> {
     if ((await this.#read(1)).length > 0) throw this.#wrongLength();
     free(new Uint8Array(this.#buffer));

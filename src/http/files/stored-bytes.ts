@@ -1,4 +1,4 @@
-/** What routes of stored bytes share: corpora and files come, are read by range, and go alike. */
+/** Shared by the routes of stored bytes, datasets and files: upload, ranges, deletion. */
 import type { Context } from "hono";
 import type { ErrorCode } from "../../api/errors.ts";
 import {
@@ -27,14 +27,14 @@ export const GONE: Record<number, Answer> = { 204: { description: "Deleted" } };
 
 export const READ_HEADERS = {
   Range: textParameter(
-    "One range of bytes, as in `bytes=0-4095`; other units say nothing",
+    "One range of bytes, as in `bytes=0-4095`; other units are ignored",
     /^bytes=\d*-\d*$/,
   ),
-  "If-Range": textParameter("The ETag without which Range says nothing"),
+  "If-Range": textParameter("The ETag; Range is ignored if it differs"),
   ...READ_CONDITIONS,
 };
 
-/** All of it, or the range; `etag` says what the ETag is. */
+/** Answers with the whole or a range; `etag` describes the ETag. */
 export function storedAnswers(
   etag: string,
   type = BINARY,
@@ -60,19 +60,19 @@ export function storedAnswers(
 
 export type Asked = Partial<ParameterValues<typeof READ_HEADERS>>;
 
-/** What is read: `present` is the bucket's entry, where it is known already. */
+/** What is read; `present`: the bucket's entry, if known. */
 export type Stored = {
   key: string;
   bytes: number;
   etag: string;
   present?: R2Object;
-  /** All that is asked for, where it is not the whole. */
+  /** The selected part, if not the whole. */
   part?: ByteRange | undefined;
 };
 
 /**
- * Those bytes as `asked`; null when they are gone, or others have taken their place.
- * Errors: `precondition_failed`, `range_not_satisfiable`
+ * The bytes as requested by `asked`; null if they no longer exist or were replaced. Errors: `precondition_failed`,
+ * `range_not_satisfiable`
  */
 export async function answerStored(
   c: Context<AppEnv>,
@@ -105,7 +105,7 @@ export async function answerStored(
   return answerBytes(object.body, object.uploaded, bytes, etag, range);
 }
 
-/** `body`, which is all of the `bytes` that are stored, or the range. */
+/** `body` is the whole of `bytes` bytes, or the range. */
 export function answerBytes(
   body: ReadableStream,
   stored: Date,
@@ -124,7 +124,7 @@ export function answerBytes(
   return new Response(body, { status: 206, headers });
 }
 
-/** What is asked for, of the version for which it is. Errors: `range_not_satisfiable`, with the length (§15.5.17) */
+/** The requested range, if If-Range matches. Errors: `range_not_satisfiable`, with the length (§15.5.17) */
 export function rangeOf(
   c: Context,
   { Range: header, "If-Range": ifRange }: Asked,
@@ -132,7 +132,7 @@ export function rangeOf(
   etag: string,
 ): ByteRange | undefined {
   if (header === undefined) return undefined;
-  // A date never is the version: two of one second have the same (§13.1.5 asks for a strong validator).
+  // Dates never match: two versions of one second share them, and §13.1.5 requires a strong validator.
   if (ifRange !== undefined && ifRange.trim() !== etag) return undefined;
   try {
     return readRange(header, bytes);
@@ -158,7 +158,7 @@ export function headersOf(
   });
 }
 
-/** With the name that a browser saves it under (RFC 6266; what is not ASCII as RFC 8187 has it). */
+/** Adds the name under which a browser saves it (RFC 6266; RFC 8187 if not ASCII). */
 export function saved(answer: Response, fileName: string): Response {
   if (answer.status === 304) return answer;
   const plain = fileName.replace(/[^\x20-\x7e]|["\\%]/gu, "_");
@@ -169,7 +169,7 @@ export function saved(answer: Response, fileName: string): Response {
   return answer;
 }
 
-/** `ext-value` has fewer signs as they are than a URL's part. */
+/** `ext-value` allows fewer unencoded characters than `encodeURIComponent` leaves. */
 function extended(text: string): string {
   return encodeURIComponent(text).replace(
     /['()*]/g,

@@ -1,4 +1,4 @@
-/** A body on its way to R2: piece by piece, so its size does not matter. */
+/** Streams a body of any size to R2. */
 import type { Context } from "hono";
 import { hex, sha256 } from "../../api/digest.ts";
 import { AppError } from "../../api/errors.ts";
@@ -10,14 +10,14 @@ import type { AppEnv, Env } from "../env.ts";
 import { withHeartbeat } from "./heartbeat.ts";
 import { PIECE_BYTES, Pieces } from "./pieces.ts";
 
-/** Up to this size a body is put whole. */
+/** Bodies up to this size are stored in one put. */
 const SMALL_BYTES = 512 * 1024;
-/** Of every part but the last; R2 takes 10,000 of at least 5 MiB. */
+/** Size of every part but the last; R2 takes up to 10,000 parts of at least 5 MiB. */
 const PART_BYTES = 8 * 1024 * 1024;
 
 /**
- * The Content-Length of an upload of `what`, at most `maxBytes`; `otherwise` says what to do with more.
- * Errors: `length_required`, `body_too_large`
+ * The Content-Length of an upload of `what`, at most `maxBytes`; `otherwise` tells what to do with more. Errors:
+ * `length_required`, `body_too_large`
  */
 export function uploadBytes(
   c: Context,
@@ -41,8 +41,8 @@ export function uploadBytes(
 }
 
 /**
- * One part, of exactly `bytes` bytes, of an upload that others begin and end.
- * Errors: `malformed_body` when it has another length
+ * Stores one part of exactly `bytes` bytes of an upload that the caller creates and completes. Errors: `malformed_body`
+ * for another length
  */
 export async function storePart(
   c: Context<AppEnv>,
@@ -56,21 +56,21 @@ export async function storePart(
     await source.expectEnd();
     return part.etag;
   });
-  // As with a whole one: what was begun goes to its end.
+  // As in `storeUpload`: runs to its end.
   c.executionCtx.waitUntil(sent.catch(() => {}));
   const { value: etag, digest } = await sent;
   return { digest, etag };
 }
 
-/** What is stored: the SHA-256 of its bytes in hexadecimal, and its ETag. */
+/** SHA-256 of the stored bytes in hexadecimal, and the ETag. */
 export type Upload = { digest: string; etag: string };
 
-/** Refuses to put what must not be by now, or tells what the bucket shall check with the put. */
+/** Throws if the key must not be written any more; otherwise returns the condition for the bucket's put. */
 type Check = () => Promise<R2Conditional>;
 
 /**
- * Store a body of exactly `bytes` bytes under `key`.
- * Errors: `malformed_body` when it has another length, and what `check` throws; nothing is stored then
+ * Stores a body of exactly `bytes` bytes under `key`. Errors: `malformed_body` for another length, and those of
+ * `check`; nothing is stored then
  */
 export function storeUpload(
   c: Context<AppEnv>,
@@ -83,7 +83,7 @@ export function storeUpload(
     bytes <= SMALL_BYTES
       ? storeSmall(c.env.BUCKET, key, source, bytes, check)
       : storeParts(c.env, key, source, bytes, check);
-  // A client that leaves ends its request; what it has sent is taken back all the same.
+  // If the client disconnects, its request ends; what it has sent must still be removed.
   c.executionCtx.waitUntil(stored.catch(() => {}));
   return stored;
 }
@@ -105,7 +105,7 @@ async function storeSmall(
   try {
     const digest = await sha256(whole);
     let stored: R2Object | null = null;
-    // None is stored where another version came behind the check, which the next one judges.
+    // Null if another version was stored after `check`; the next `check` decides.
     while (!stored)
       stored = await bucket.put(key, whole, { onlyIf: await check() });
     return { digest, etag: stored.httpEtag };
@@ -115,8 +115,8 @@ async function storeSmall(
 }
 
 /**
- * In parts, which are whole whatever becomes of the body: the local bucket keeps for ever what it has
- * of a stream that broke off, and takes back an upload's parts.
+ * Always uses complete parts, also if the body breaks off: the local bucket never deletes what it has of a broken
+ * stream, but deletes an aborted upload's parts.
  */
 async function storeParts(
   env: Env,
@@ -127,7 +127,7 @@ async function storeParts(
 ): Promise<Upload> {
   const upload = await env.BUCKET.createMultipartUpload(key);
   const { uploadId } = upload;
-  // A new stub each time: one whose object restarted meanwhile is of no more use.
+  // A new stub each time: the old one is unusable if its object restarted.
   const directory = () => directoryStub(env);
   await directory().beginParts(uploadId, key);
   try {
@@ -136,7 +136,7 @@ async function storeParts(
       () => directory().renewParts(uploadId),
       async () => {
         const { parts, digest } = await sendParts(upload, source, bytes);
-        // Parts are put together under no condition of the bucket's own: this is the last look.
+        // Completing an upload takes no condition: this is the last check.
         await check();
         const { httpEtag } = await upload.complete(parts);
         return { digest, etag: httpEtag };
@@ -169,7 +169,7 @@ async function sendParts(
   return { parts, digest };
 }
 
-/** What `body` gives, and the SHA-256 of what it wrote. */
+/** The result of `body`, and the SHA-256 of what it wrote. */
 async function hashed<T>(
   body: (digester: WritableStreamDefaultWriter<Uint8Array>) => Promise<T>,
 ): Promise<{ value: T; digest: string }> {
@@ -180,14 +180,14 @@ async function hashed<T>(
     await digester.close();
     return { value, digest: hex(await hash.digest) };
   } catch (error) {
-    // Nobody waits for it any more.
+    // Nobody awaits it any more.
     hash.digest.catch(() => {});
     await digester.abort(error).catch(() => {});
     throw error;
   }
 }
 
-/** A part that breaks off is filled up with zeros. */
+/** If the body breaks off, the part is filled with zeros. */
 async function sendPart(
   upload: R2MultipartUpload,
   number: number,
@@ -198,7 +198,7 @@ async function sendPart(
   const { readable, writable } = new FixedLengthStream(length);
   const writer = writable.getWriter();
   const uploaded = upload.uploadPart(number, readable);
-  // `uploaded` and the writes tell of what fails; these would tell of it again, to nobody.
+  // Failures are reported by `uploaded` and the writes; without this, they would be unhandled rejections as well.
   for (const promise of [uploaded, writer.closed]) promise.catch(() => {});
   let at = 0;
   try {

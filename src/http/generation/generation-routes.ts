@@ -1,4 +1,4 @@
-/** Text from models: of the bucket, and of runs as they are now. */
+/** Text generation with models in the bucket and with runs' current parameters. */
 import type { Context } from "hono";
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
@@ -32,7 +32,7 @@ import { type InUse, useModel } from "./loaded-models.ts";
 import { TEXT_TYPES, type TextForm, textStream } from "./text-stream.ts";
 import { requestSchema } from "../declaration/schema.ts";
 
-/** Of keys and values: 1,024 tokens of a model of 32 layers and 128 channels, 455 of GPT-2. */
+/** Limit of the key-value cache: 1,024 tokens of a model with 32 layers and 128 key-value channels, 455 of GPT-2. */
 const MAX_CACHE_BYTES = 32 * 2 ** 20;
 const MAX_TOKENS = 8192;
 
@@ -66,7 +66,7 @@ const fromModelSchema = requestSchema("GenerateFromModelRequest", () =>
 const FORMAT = optional(
   choice(
     ["text", "sse"],
-    "The text as it is, or server-sent events whose data is a piece of it, and at last how it ended; sse for `Accept: text/event-stream`, else text unless told",
+    "Plain text, or server-sent events, each with a piece of the text, the last with the reason for ending (default: sse for `Accept: text/event-stream`, else text)",
   ),
 );
 
@@ -160,7 +160,7 @@ export const GENERATION_ROUTES = [
   }),
 ];
 
-/** `head` is what a GGUF's long head takes until its tokenizer is made of it. */
+/** `head`: memory of a GGUF's long header, until the tokenizer is made from it. */
 type Found = { key: string; folder: Folder; head: Reservation };
 
 /** Errors: `file_not_found`, and those of `modelFile` */
@@ -190,7 +190,7 @@ async function openInBucket({ BUCKET }: Env, model: string): Promise<Found> {
   }
 }
 
-/** Whoever waits for the head's room has it as soon as the tokenizer is there, before there is room for the weights. */
+/** Releases the header's memory as soon as the tokenizer exists, before the weights reserve theirs. */
 async function useFound(
   { key, folder, head }: Found,
   weights: WeightFormat,
@@ -234,7 +234,7 @@ async function answer(
   });
 }
 
-/** With a cache for prompt and text. Errors: `invalid_option`; then nobody uses the model any more */
+/** A writer with a key-value cache for prompt and text. Errors: `invalid_option`; the model is then released */
 function writerOf(used: InUse, prompt: string, maxTokens: number): Writer {
   try {
     const { model } = used;
@@ -246,7 +246,10 @@ function writerOf(used: InUse, prompt: string, maxTokens: number): Writer {
   }
 }
 
-/** Of the cache: as many as the text has, or the model sees. Errors: `invalid_option`, more than fit */
+/**
+ * Positions of the cache: the length of the text, at most the model's context. Errors: `invalid_option` if they do not
+ * fit
+ */
 function positionsOf(decoder: Decoder, tokens: number): number {
   const positions = Math.min(tokens, decoder.context);
   const most = Math.floor(MAX_CACHE_BYTES / cacheBytes(decoder, 1));

@@ -1,6 +1,6 @@
 /**
- * The models of this isolate that write text. While one is used its weights are reserved; afterwards they are kept, as a
- * cache that goes when somebody needs the room, so that the next request need not read them again.
+ * The isolate's models for text generation. A model's memory is reserved while it is used; afterwards it stays cached
+ * until others need the memory, so that the next request need not load it again.
  */
 import { AppError } from "../../api/errors.ts";
 import type { OpenedModel } from "../../generation/open-model.ts";
@@ -13,26 +13,26 @@ import type { WeightFormat } from "../../kernels/decode.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 
 const MIB = 2 ** 20;
-/** An isolate has 128 MiB, of which keys and values, activations and all the rest take theirs. */
+/** Of the isolate's 128 MiB; the rest is for keys and values, activations and everything else. */
 const MAX_WEIGHT_BYTES = 76 * MIB;
 const PAUSE_MS = 20;
-/** Who has given no sign for so long is gone: a request whose client left is not told. */
+/** A user without a sign of life for this long is considered gone: a request is not told that its client left. */
 const STALE_MS = 5_000;
 
 type Loaded = TextModel & { weights: PanelWeights };
 type Entry = {
   bytes: number;
-  /** Not yet while it is read. */
+  /** Undefined while loading. */
   model: Loaded | undefined;
   reservation: Reservation;
-  /** When each of those that use it gave its last sign of life. */
+  /** When each user last gave a sign of life. */
   users: Map<symbol, number>;
 };
 
 /** A model in use. */
 export type InUse = {
   model: Loaded;
-  /** A sign of life. */
+  /** Gives a sign of life. */
   touch(): void;
   release(): void;
 };
@@ -40,7 +40,7 @@ export type InUse = {
 const entries = new Map<string, Entry>();
 
 /**
- * The model of this key, loaded unless it is there. Errors: `invalid_config` where its weights do not fit an isolate;
+ * The model with this key, loaded if necessary. Errors: `invalid_config` if its weights do not fit an isolate;
  * `unavailable`; those of loading it
  */
 export async function useModel(
@@ -49,7 +49,7 @@ export async function useModel(
   format: WeightFormat,
 ): Promise<InUse> {
   const user = Symbol();
-  // A timer, not a promise of the request that loads it: requests may not wait for those.
+  // Polls with a timer: a request must not await a promise of another request.
   for (let entry = entries.get(key); entry; entry = entries.get(key)) {
     forgetStale(entry);
     if (entry.model) return reuse(key, entry, user);
@@ -115,13 +115,13 @@ function forgetStale({ users }: Entry): void {
     if (now - touched > STALE_MS) users.delete(user);
 }
 
-/** Of weights, and of a tokenizer that others made. Errors: `invalid_config`, they are more than fit */
+/** Memory of weights and of a foreign tokenizer. Errors: `invalid_config` if it exceeds the limit */
 async function bytesOf(
   { decoder, tokenizerBytes }: OpenedModel,
   format: WeightFormat,
 ): Promise<number> {
   const weights = weightBytes(decoder, format);
-  // Weights alone may be too large: then no tokenizer is read.
+  // If the weights alone are too large, the tokenizer is not read.
   const tokenizer = weights > MAX_WEIGHT_BYTES ? 0 : await tokenizerBytes();
   if (weights + tokenizer <= MAX_WEIGHT_BYTES) return weights + tokenizer;
   const isPacked = format === "mxfp4";
@@ -138,6 +138,6 @@ function fits(decoder: OpenedModel["decoder"], tokenizer: number): boolean {
   try {
     return weightBytes(decoder, "mxfp4") + tokenizer <= MAX_WEIGHT_BYTES;
   } catch {
-    return false; // its rows are no whole blocks
+    return false; // its rows are not multiples of 32
   }
 }

@@ -1,4 +1,4 @@
-/** A text as it is written, to a client: as it is, or as server-sent events. */
+/** Streams generated text to a client, as plain text or as server-sent events. */
 import { AppError } from "../../api/errors.ts";
 import type { TextEnding, TextEvent } from "../../api/generation.ts";
 
@@ -10,9 +10,9 @@ export const TEXT_TYPES: Record<TextForm, string> = {
 };
 
 /**
- * `release` is called once, whether the text ends, fails or its reader leaves: the request lasts until then. One whose
- * stream is pulled would end with its reader, and never hear of it. The first piece is made before this returns, so that
- * what is refused is answered as a problem.
+ * `release` is called once, whether the text ends, fails, or the client disconnects; `waitUntil` keeps the request
+ * alive until then (with a stream that is pulled, it would end unnoticed with the client). The first piece is generated
+ * before this returns, so that errors are answered as a problem document.
  */
 export async function textStream(
   request: Pick<ExecutionContext, "waitUntil">,
@@ -45,7 +45,7 @@ async function write(
       return encoder.encode(`data: ${JSON.stringify(event)}\n\n`);
     return encoder.encode("text" in event ? event.text : "");
   };
-  // The writes tell of it.
+  // Failures are reported by the writes.
   writer.closed.catch(() => {});
   try {
     for (let step = first; ; step = await writing.next()) {
@@ -59,7 +59,7 @@ async function write(
   }
 }
 
-/** What failed is told as an event, where the form has any and the reader is still there. */
+/** Sends an error as an event, if the form has events and the client is still connected. */
 async function breakOff(
   error: unknown,
   form: TextForm,

@@ -1,4 +1,4 @@
-/** What `POST /v1/jobs` takes, checked. */
+/** The schema of the body of `POST /v1/jobs`. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import { JOB_OPTIONS } from "../../api/options.ts";
@@ -11,7 +11,7 @@ import { requestSchema } from "../declaration/schema.ts";
 const name = once(() => ruled(NAME));
 const file = once(() => ruled(FILE_NAME));
 const PRINTABLE = "to be printable ASCII characters without spaces";
-/** Both travel in headers: to the job, and to the host. */
+/** URL and token are sent in headers, to the job and to the host. */
 const url = once(() =>
   z
     .strictObject({

@@ -1,4 +1,4 @@
-/** Long conversions, from and to the bucket. */
+/** Long conversions between files of the bucket. */
 import type { JobPage, JobRequest } from "../../api/tensors.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
 import type { JobEntry } from "../../objects/directory/job-list.ts";
@@ -11,7 +11,7 @@ import { jobRequestSchema } from "./job-request.ts";
 import { jobPageSchema, jobStatusSchema } from "./job-schemas.ts";
 import { json } from "../json.ts";
 
-/** A list asks each of its jobs, and a request on the platform's free plan may make 50 calls. */
+/** A list queries each of its jobs, and a request on the platform's free plan may make 50 calls. */
 const MAX_PAGE = 40;
 
 export const JOB_ROUTES = [
@@ -72,7 +72,7 @@ export const JOB_ROUTES = [
     summary: "List the jobs, newest first",
     query: {
       limit: limit(MAX_PAGE, 20),
-      cursor: textParameter("The `next` of the page before"),
+      cursor: textParameter("The `next` of the previous page"),
     },
     answers: { 200: { description: "A page", json: jobPageSchema } },
     examples: { newest: { summary: "The newest", query: { limit: 10 } } },
@@ -84,7 +84,7 @@ export const JOB_ROUTES = [
         entries.map(({ job }) => jobStub(c.env, job).summary()),
       );
       return json({
-        // One that goes at this moment is null.
+        // Null if it was deleted meanwhile.
         jobs: jobs.filter((job) => job !== null),
         next: found.length > most ? writeCursor(entries.at(-1)!) : null,
       } satisfies JobPage);
@@ -119,7 +119,7 @@ export const JOB_ROUTES = [
   }),
 ];
 
-/** The place behind an entry, which stays the same when others come and go. */
+/** The position after an entry; stable when others are added or deleted. */
 function writeCursor({ createdMs, job }: JobEntry): string {
   return `${createdMs}-${job}`;
 }

@@ -1,4 +1,4 @@
-/** The JSON that answers on jobs bear. */
+/** The JSON of answers about jobs. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import type { JobPage, JobStatus } from "../../api/tensors.ts";

@@ -1,4 +1,4 @@
-/** A checkpoint as what others load: a directory of transformers' in a tar, and llama.cpp's one file. */
+/** Exports of a checkpoint: a model directory for transformers in a tar, or a single GGUF for llama.cpp. */
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { readInOrder } from "../../checkpoints/tensor-reads.ts";
 import { run } from "../../formats/stream/conversion.ts";
@@ -18,7 +18,7 @@ export type CheckpointFormat = (typeof CHECKPOINT_FORMATS)[number];
 
 export type Export = {
   bytes: number;
-  /** What its name ends in. */
+  /** File extension. */
   ending: string;
   type: string;
   chunks: AsyncGenerator<Uint8Array>;
@@ -27,9 +27,9 @@ export type Export = {
 const BINARY = "application/octet-stream";
 const TAR = "application/x-tar";
 export const CHECKPOINT_TYPES = [BINARY, TAR] as const;
-/** The folder in the tar. */
+/** Folder in the tar. */
 const MODEL_NAME = "model";
-/** What is read of a checkpoint at a time. */
+/** Size of one read of a checkpoint. */
 const WINDOW_BYTES = 256 * 1024;
 
 export function exportCheckpoint(

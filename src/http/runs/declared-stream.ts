@@ -1,8 +1,11 @@
-/** A body of a declared length, which shows that it is not whole: a stream without one ends alike, whether it failed or not. */
+/**
+ * Response bodies with a declared length, by which a client detects that a body is incomplete: without it, a stream
+ * that fails ends like a complete one.
+ */
 
 /**
- * `bytes` bytes of `chunks`. What fails, as where a pin is gone or a run went back meanwhile, breaks the body off; the request
- * lasts until then.
+ * Streams `bytes` bytes of `chunks`. A failure, e.g. if the run was rewound meanwhile, breaks the body off; `waitUntil`
+ * keeps the request alive until the end.
  */
 export function declaredStream(
   request: Pick<ExecutionContext, "waitUntil">,
@@ -15,8 +18,8 @@ export function declaredStream(
 }
 
 /**
- * `chunks`, the first of which are taken before anything is answered, until `isBegun`: what fails by then is refused in
- * its own words.
+ * Takes chunks until `isBegun` before anything is answered, so that failures until then are answered as problem
+ * documents.
  */
 export async function begun(
   chunks: AsyncGenerator<Uint8Array>,
@@ -42,7 +45,7 @@ async function pump(
   chunks: AsyncGenerator<Uint8Array>,
   writer: WritableStreamDefaultWriter<Uint8Array>,
 ): Promise<void> {
-  // The writes tell of it.
+  // Failures are reported by the writes.
   writer.closed.catch(() => {});
   try {
     for await (const chunk of chunks)
@@ -50,7 +53,7 @@ async function pump(
     await writer.close();
   } catch (error) {
     await writer.abort(error).catch(() => {
-      // The reader has left, so there is nobody to tell.
+      // The client has left.
     });
   }
 }

@@ -1,4 +1,4 @@
-/** What becomes of a run: its metrics, its events, its parameters. */
+/** A run's history: metrics, events, states and checkpoints. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import { choice } from "../../api/option-kinds.ts";
@@ -19,7 +19,7 @@ import { statesSchema, stepRecordSchema } from "./step-schemas.ts";
 import { json } from "../json.ts";
 import { writtenMetrics } from "./written-metrics.ts";
 
-/** What a checkpoint has of a run. */
+/** What a checkpoint includes. */
 const CHECKPOINT_STATES = ["parameters", "full"] as const;
 const CHAINS = ["results", "authors"] as const;
 const METRICS_TYPES = {
@@ -47,7 +47,7 @@ export const HISTORY_ROUTES = [
       format: optional(
         choice(
           ["jsonl", "csv"],
-          "How lines are written; csv for `Accept: text/csv`, else jsonl unless told",
+          "Format of the lines (default: csv for `Accept: text/csv`, else jsonl)",
         ),
       ),
     },
@@ -72,7 +72,7 @@ export const HISTORY_ROUTES = [
       return c.body(declaredStream(c.executionCtx, bytes, chunks), 200, {
         "Content-Type": METRICS_TYPES[isCsv ? "csv" : "jsonl"],
         "Content-Length": String(bytes),
-        // What compresses on the way would take the length along.
+        // Compression on the way would remove the length.
         "Cache-Control": "no-store, no-transform",
       });
     },
@@ -135,7 +135,7 @@ export const HISTORY_ROUTES = [
       "Each event's data is a RunEvent. The latest events of each kind are kept, at most 1,000.",
     headers: {
       "Last-Event-ID": optional(
-        { ...U32, default: 0, text: "Go on after this event" },
+        { ...U32, default: 0, text: "Continue after this event" },
         "invalid_number",
       ),
     },
@@ -175,33 +175,29 @@ export const HISTORY_ROUTES = [
       "Possible in any state of the run. `state=full` adds the optimizer state, `optimizer.<moment>.<tensor>`, with which `POST /v1/runs` can resume the run; it then ends in the bytes of a run that was never interrupted. The metadata contains config, step and the digest of the preceding results. Equal configs give equal bytes. `hf` is a tar of a directory `model` for transformers, whose weights file is the checkpoint; `gguf` and `gguf-mxfp4` are for llama.cpp, with the tokenizer.",
     query: {
       format: optional(
-        choice(
-          CHECKPOINT_FORMATS,
-          "What the parameters are written as",
-          "safetensors",
-        ),
+        choice(CHECKPOINT_FORMATS, "Format of the parameters", "safetensors"),
       ),
       state: optional(
         choice(
           CHECKPOINT_STATES,
-          "The parameters alone, or all that the run needs to go on, as safetensors",
+          "The parameters only, or the full state needed to resume the run (safetensors only)",
           "parameters",
         ),
       ),
       step: optional(
         {
           ...U32,
-          text: "A step of which `GET …/states` says that the state is there (default: the present one)",
+          text: "A step listed by `GET …/states` (default: the present one)",
         },
         "invalid_number",
       ),
       timeline: textParameter(
-        "As in Content-Location: `step_gone` once the run was rewound, or another has its id",
+        "As in Content-Location: `step_gone` once the run was rewound, or replaced by another with its id",
       ),
       chain: optional(
         choice(
           CHAINS,
-          "What else the metadata binds: what the steps came to; or who told so too, which differs by who trained",
+          "Digest in the metadata: over the steps' results; or also over their authors, which depends on who trained",
           "results",
         ),
       ),
@@ -215,7 +211,7 @@ export const HISTORY_ROUTES = [
           "Content-Length": "Bytes of the file",
           "Content-Disposition": "A name for it",
           "Content-Location":
-            "Of what it is, whatever becomes of the run: asked for when a body has broken off, it says why",
+            "URL of exactly this checkpoint; if the body broke off, requesting it tells why",
         },
       },
     },

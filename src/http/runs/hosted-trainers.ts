@@ -1,4 +1,4 @@
-/** Trainers that this Worker hosts. They may serve a run whose objects live in another process: `API` says where. */
+/** Trainers hosted by this Worker. They may serve a run in another process, at `API`. */
 import { exports } from "cloudflare:workers";
 import { AppError, type ErrorCode } from "../../api/errors.ts";
 import type { RunStatus } from "../../api/run-status.ts";
@@ -9,7 +9,7 @@ type TrainerStub = {
   start(run: string, trainer: string): Promise<void>;
 };
 
-/** The run as this Worker's trainers will see it. Errors: those that its route answers with */
+/** The run's status as this Worker's trainers will see it. Errors: those of its route */
 export async function fetchStatus(env: Env, run: string): Promise<RunStatus> {
   const thisWorker = exports as { default: Fetcher };
   const response = await (env.API ?? thisWorker.default).fetch(
@@ -19,7 +19,7 @@ export async function fetchStatus(env: Env, run: string): Promise<RunStatus> {
       : {},
   );
   if (response.ok) return response.json();
-  // Its document names the inner request.
+  // The answer's problem document names the inner request, so only its code and detail are used.
   const { code, detail } = await response.json<{
     code?: ErrorCode;
     detail: string;
@@ -28,7 +28,7 @@ export async function fetchStatus(env: Env, run: string): Promise<RunStatus> {
   throw new Error(`Expected the run's status, got ${response.status}`);
 }
 
-/** Start one, of a name of its own. */
+/** Starts one with a unique name. */
 export async function startTrainer(env: Env, run: string): Promise<string> {
   const [word] = crypto.getRandomValues(new Uint32Array(1));
   const trainer = `edge-${word!.toString(36)}`;

@@ -1,4 +1,4 @@
-/** A trainer's leases: taken, completed, let go. */
+/** A trainer's leases: take, complete, leave. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import { HOST_KINDS } from "../../api/run-status.ts";
@@ -85,7 +85,7 @@ const completionSchema = requestSchema("Completion", () =>
 
 export const LEASE_KEY: Parameter<string | undefined> = {
   ...textParameter("`key` of the caller's lease", /^[\x21-\x7e]+$/),
-  // What no key can be travels no further.
+  // An invalid key is treated as missing.
   read: (text = "") => (/^[\x21-\x7e]{1,200}$/.test(text) ? text : undefined),
 };
 
@@ -175,8 +175,8 @@ export const LEASE_ROUTES = [
     summary: "Leave the run: the trainer's leases are free at once",
     description: "Idempotent.",
     query: {
-      trainer: named("Who goes", "a trainer's name", "invalid_name"),
-      bootId: named("Its boot", "a boot id", "invalid_name"),
+      trainer: named("Name of the trainer", "a trainer's name", "invalid_name"),
+      bootId: named("Its boot id", "a boot id", "invalid_name"),
     },
     answers: GONE,
     errors: ["invalid_name"],

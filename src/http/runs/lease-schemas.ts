@@ -1,4 +1,4 @@
-/** The JSON that a trainer is answered. */
+/** The JSON of answers to trainers. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import type { CompletionResponse, LeaseResponse } from "../../api/lease.ts";

@@ -1,4 +1,4 @@
-/** Who trains a run: trainers of this Worker, and the tokens with which others join. */
+/** A run's trainers: those hosted by this Worker, and tokens with which others join. */
 import * as z from "zod";
 import {
   MAX_HOSTED_TRAINERS,

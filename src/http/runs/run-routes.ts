@@ -1,4 +1,4 @@
-/** Runs: made, found, paused, ended, removed. */
+/** Runs: create, list, pause, end, delete. */
 import * as z from "zod";
 import { AppError } from "../../api/errors.ts";
 import { FINGERPRINT } from "../../api/text-rules.ts";
@@ -170,7 +170,7 @@ export const RUN_ROUTES = [
       try {
         await runStub(c.env, run).remove();
       } catch (error) {
-        // A creation that was interrupted leaves an entry without a run: that goes too.
+        // An interrupted creation leaves a directory entry without a run, which is removed too.
         if (error instanceof AppError && error.code === "run_not_found") {
           await directoryStub(c.env).removeRun(run);
         }
@@ -184,7 +184,7 @@ export const RUN_ROUTES = [
   ...HISTORY_ROUTES,
 ];
 
-/** The ids of a text mean what those of the model do. Errors: `invalid_config` */
+/** The text's ids must be those of the model's tokenizer. Errors: `invalid_config` */
 async function checkTokenizer(
   env: Env,
   { name }: PinnedDataset,

@@ -1,4 +1,4 @@
-/** The JSON that tells of a run's steps. */
+/** The JSON of answers about a run's steps. */
 import * as z from "zod";
 import { once } from "../../api/once.ts";
 import type { StepMetrics, StepRecord } from "../../api/run-metrics.ts";

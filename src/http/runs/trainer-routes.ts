@@ -1,6 +1,6 @@
 /**
- * What trainers call. Parameters and gradients never pass through the run's object: the path names the
- * shard, and the frame says which step and which range it belongs to.
+ * Routes for trainers. Parameters and gradients never pass through the run's object: the path names the shard, and the
+ * frame its step and range.
  */
 import { AppError, fromResult } from "../../api/errors.ts";
 import { FRAME_BASE } from "../../api/frame-delta.ts";
@@ -20,17 +20,17 @@ import { json } from "../json.ts";
 import { LEASE_KEY, LEASE_ROUTES } from "./lease-routes.ts";
 import { pushResponseSchema } from "./lease-schemas.ts";
 
-/** One that lacks, and one that is no lease's, are refused by what they open. */
+/** Whether a missing or invalid key is refused depends on the route's object. */
 const REWINDS = {
   ...U32,
-  text: "Of the lease (default: any); `step_gone` where the run has gone back since",
+  text: "`rewinds` of the lease (default: any); `step_gone` if the run was rewound since",
 };
 const WAIT_MS = {
   kind: "whole",
   least: 0,
   most: 10_000,
   default: 0,
-  text: "Wait so long for the shard to reach the step",
+  text: "How long to wait for the shard to reach the step, in ms",
 } as const;
 export const TRAINER_ROUTES = [
   ...LEASE_ROUTES,
@@ -138,7 +138,7 @@ export const TRAINER_ROUTES = [
   }),
 ];
 
-/** Only names that can exist make an object. */
+/** Only valid indices create an object. */
 function checkShard(shard: number): number {
   if (shard < MAX_SHARDS) return shard;
   throw new AppError(

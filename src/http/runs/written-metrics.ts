@@ -1,4 +1,4 @@
-/** A run's metrics as lines: JSON, or CSV with a header line. */
+/** A run's metrics as lines of JSON, or of CSV with a header line. */
 import { CSV_HEADER, csvLine } from "../../api/metrics-csv.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 
@@ -6,15 +6,15 @@ const PAGE = 500;
 
 type Page = (fromStep: number, limit: number) => Promise<StepMetrics[]>;
 
-/** Lines of so many bytes. */
+/** The lines and their length in bytes. */
 export type WrittenMetrics = {
   bytes: number;
   chunks: AsyncGenerator<Uint8Array>;
 };
 
 /**
- * The lines of all steps up to now. They are written twice, first to count: a stream that fails shows it by the length that
- * was declared, and by nothing else.
+ * The lines of all steps so far. They are generated twice, first to count bytes: a client detects a broken stream only
+ * by the declared length.
  */
 export async function writtenMetrics(
   isCsv: boolean,

@@ -1,7 +1,6 @@
 /**
- * What happens to every request: it has an id, in `X-Request-Id` of the answer and `requestId` of a
- * problem; it is counted; and where REQUEST_LOG is "1", a line of JSON tells of it. Addresses, queries
- * and tokens are in no line.
+ * For every request: an id, in the answer's `X-Request-Id` and in a problem's `requestId`; counters; and, if
+ * REQUEST_LOG is "1", a line of JSON in the log, without addresses, queries or tokens.
  */
 import type { MiddlewareHandler } from "hono";
 import { requestId } from "hono/request-id";
@@ -10,14 +9,14 @@ import { requestCounts } from "./request-counts.ts";
 
 const HEADER = "X-Request-Id";
 
-/** Before `observe`: a client's own id is kept if it is short and plain. */
+/** Runs before `observe`: keeps the client's own id if it is short and plain. */
 export const identify = requestId({ headerName: HEADER, limitLength: 64 });
 
 export const observe: MiddlewareHandler<AppEnv> = async (c, next) => {
   const started = performance.now();
   const id = c.get("requestId");
   await next();
-  // Answers that no context made lack it; those of objects cannot be changed, so this is another one.
+  // Answers not created by the context lack the header; those from objects are immutable, so this creates a copy.
   c.header(HEADER, id);
 
   const answered = {

@@ -1,6 +1,6 @@
 /**
- * What this isolate has answered, in the text format of Prometheus. The platform runs as many isolates as
- * it likes and ends them when it likes: each counts for itself, from its start.
+ * Counters of this isolate's answers, in the text format of Prometheus. The platform starts and ends isolates at will:
+ * each counts for itself, from its start.
  */
 
 /** Seconds until an answer begins. */
@@ -10,11 +10,11 @@ const BUCKETS = [
 
 export type Answered = {
   method: string;
-  /** As declared, or `none` where there is no such route. */
+  /** As declared, or `none` if there is no such route. */
   route: string;
   status: number;
   seconds: number;
-  /** Of the body that came, and of the answer; null where no Content-Length tells. */
+  /** Bytes of the bodies; null without Content-Length. */
   receivedBytes: number | null;
   sentBytes: number | null;
 };
@@ -23,7 +23,7 @@ type Labels = Record<string, string | number>;
 
 export class RequestCounts {
   readonly #requests = new Map<string, number>();
-  /** By route: answers up to each bucket's end, all of them at last, and their seconds together. */
+  /** By route: cumulative counts per bucket, the last of all answers; and the sum of seconds. */
   readonly #durations = new Map<string, { counts: number[]; sum: number }>();
   readonly #receivedBytes = new Map<string, number>();
   readonly #sentBytes = new Map<string, number>();
@@ -46,7 +46,7 @@ export class RequestCounts {
     });
   }
 
-  /** The lines of all that was counted. */
+  /** All metrics as lines. */
   lines(): string[] {
     return [
       ...family(
@@ -88,7 +88,7 @@ export class RequestCounts {
   }
 }
 
-/** A metric of its values by their labels. */
+/** A metric from its values by labels. */
 export function family(
   name: string,
   type: "counter" | "gauge",
@@ -103,7 +103,7 @@ export function family(
   return [...head(name, type, help), ...lines];
 }
 
-/** `state="running",…`; values are escaped as the format wants it. */
+/** `state="running",…`, escaped as the format requires. */
 export function labelled(labels: Labels): string {
   return Object.entries(labels)
     .map(([name, value]) => {
@@ -126,5 +126,5 @@ function increase(counts: Map<string, number>, key: string, by: number): void {
   counts.set(key, (counts.get(key) ?? 0) + by);
 }
 
-/** Of all requests to this isolate. */
+/** For all requests to this isolate. */
 export const requestCounts = new RequestCounts();

@@ -1,4 +1,4 @@
-/** The service's figures, in the text format of Prometheus. */
+/** The service's metrics, in the text format of Prometheus. */
 import { hasEnded } from "../../api/run-status.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { directoryStub } from "../../objects/directory/directory.ts";
@@ -9,7 +9,7 @@ import { AppError } from "../../api/errors.ts";
 import type { Env } from "../env.ts";
 import { family, labelled, requestCounts } from "./request-counts.ts";
 
-/** Each is asked for its state, and a request on the platform's free plan may make 50 calls. */
+/** Each is queried, and a request on the platform's free plan may make 50 calls. */
 const MAX_ASKED = 20;
 
 export async function serviceMetrics(env: Env): Promise<string> {
@@ -38,7 +38,7 @@ export async function serviceMetrics(env: Env): Promise<string> {
   return `${lines.join("\n")}\n`;
 }
 
-/** Which state a run has ended in, only it knows; that it has, the directory does. */
+/** The directory knows whether a run has ended; only the run itself knows its state. */
 async function runStates(env: Env): Promise<string[]> {
   const runs = await directoryStub(env).runs();
   const underWay = runs.filter(({ ended }) => !ended).slice(0, MAX_ASKED);
@@ -48,7 +48,7 @@ async function runStates(env: Env): Promise<string[]> {
         const { state } = await runStub(env, run).status(OWNER);
         return hasEnded(state) ? "ended" : state;
       } catch (error) {
-        // Its creation is not over, or was interrupted.
+        // Its creation is in progress or was interrupted.
         if (error instanceof AppError && error.code === "run_not_found")
           return "starting";
         throw error;
@@ -63,7 +63,7 @@ async function jobStates(env: Env): Promise<string[]> {
   const jobs = await Promise.all(
     entries.map(({ job }) => jobStub(env, job).summary()),
   );
-  // One that goes at this moment is null.
+  // Null if it was deleted meanwhile.
   return jobs.flatMap((job) => (job ? [job.state] : []));
 }
 

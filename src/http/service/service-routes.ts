@@ -1,4 +1,4 @@
-/** What the service says of itself. */
+/** Health, version, metrics and description of the service. */
 import * as z from "zod";
 import { FRAME_VERSION } from "../../api/frame.ts";
 import type { ServiceVersion } from "../../api/service-version.ts";
@@ -112,7 +112,7 @@ function accessOf(env: Env): ServiceVersion["access"] {
   return env.LOCAL_MODE === "1" ? "all" : "nobody";
 }
 
-/** The description of `routes`, itself among them; made when first asked for. */
+/** The route of the description of `routes`, which include it; generated on first request. */
 export function descriptionOf(routes: () => readonly Route[]): Route {
   let document: string | undefined;
   return route({

@@ -55,7 +55,7 @@ export const GEMM = route({
           `Expected a body of at most ${MAX_BODY_BYTES} bytes, got ${bytes}`,
         );
       }
-      // The body, and a product: of as many elements as the operands at most, as a rule.
+      // For the body and the product, which usually has no more elements than the operands.
       reservation = await isolateMemory.reserve(2 * bytes);
       const data = await source.takeAway(bytes - headBytes);
       let product: ReturnType<typeof multiplyFile>;
@@ -81,7 +81,10 @@ export const GEMM = route({
   },
 });
 
-/** What is reserved is given back when all is written, or the reader has left: until then the request lasts. */
+/**
+ * The reservation is released when everything is written or the client has disconnected; `waitUntil` keeps the request
+ * alive until then.
+ */
 function answer(
   until: Pick<ExecutionContext, "waitUntil">,
   head: Uint8Array<ArrayBuffer>,

@@ -1,4 +1,4 @@
-/** A conversion as an answer: streamed, with its length known from the start. */
+/** Answers with a conversion: streamed, its length known from the start. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { concatenate } from "../../formats/stream/bytes.ts";
@@ -14,16 +14,16 @@ import type { RawHead } from "../../formats/containers/containers.ts";
 import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 import { type BodySource, openTensors } from "./tensor-body.ts";
 
-/** Answers up to this size are made before they begin, so that a bad body still gets its 4xx. */
+/** Answers up to this size are completed before they are sent, so that a bad body still gets its 4xx. */
 const SMALL_BYTES = 256 * 1024;
-/** What a conversion works on: a piece of the body and one of the answer, of 64 Ki elements each. */
+/** Memory of a running conversion: a piece of the body and one of the answer, of 64 Ki elements each. */
 export const PIECES_BYTES = 1024 * 1024;
 
 /**
- * What an operation makes of a request's body, which is raw where `raw` says of what. The request lasts until all is
- * written, or its reader has left: else it would end with its reader, and what it has reserved would be held until it
- * counts as dead.
- * Errors: those of the body and of the plan; once the answer has begun, it breaks off instead
+ * Answers with the result of an operation on the body; `raw` describes a raw body. `waitUntil` keeps the request alive
+ * until everything is written or the client has disconnected: otherwise it would end with its client, and its
+ * reservation would be held until it expires. Errors: those of the body and the plan; once the answer has begun, it
+ * breaks off instead
  */
 export async function answerOperation(
   c: Context,
@@ -55,11 +55,14 @@ export async function answerOperation(
 type PlannedAnswer = {
   conversion: Conversion;
   isSmall: boolean;
-  /** Another head, once it is known what the data has; undefined where it stays. */
+  /** The final header, if it depends on the data; undefined if unchanged. */
   headOf?: () => Uint8Array | undefined;
 };
 
-/** Of values that are kept, a small answer tells which, and one that has begun before they came does not. */
+/**
+ * With `nonfinite=keep`, a small answer records which values were kept; a streamed one cannot, since its header
+ * precedes the data.
+ */
 function planAnswer(
   file: TensorFile,
   request: FileOperation,
@@ -80,7 +83,7 @@ async function collect(
   headOf: PlannedAnswer["headOf"],
 ): Promise<Uint8Array<ArrayBuffer>> {
   const chunks: Uint8Array[] = [];
-  // A chunk may view the source's buffer, which the next piece overwrites.
+  // A chunk may be a view of the source's buffer, which the next piece overwrites.
   for await (const chunk of run(conversion, source)) chunks.push(chunk.slice());
   await source.expectEnd();
   const head = headOf?.();
@@ -103,14 +106,14 @@ function stream(
   return binary(readable, totalBytes);
 }
 
-/** Each write waits until it is read, so the body comes in no faster than the answer goes out. */
+/** Each write waits for the reader, so the body is read no faster than the answer is sent. */
 async function pump(
   conversion: Conversion,
   source: BodySource,
   writer: WritableStreamDefaultWriter<Uint8Array>,
   reservation: Reservation,
 ): Promise<void> {
-  // The writes tell of it.
+  // Failures are reported by the writes.
   writer.closed.catch(() => {});
   try {
     for await (const chunk of run(conversion, source)) {
@@ -120,7 +123,7 @@ async function pump(
     await source.expectEnd();
     await writer.close();
   } catch (error) {
-    // A body that broke off, or a client that left: neither answer may look complete.
+    // The body broke off or the client disconnected: the answer must not look complete.
     if (error instanceof AppError) console.warn(error.message);
     await Promise.allSettled([source.cancel(error), writer.abort(error)]);
   } finally {

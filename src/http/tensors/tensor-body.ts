@@ -1,4 +1,4 @@
-/** Bodies of tensors: declared, and read piece by piece. */
+/** Reads tensor bodies: the declared length and type, the header, then the data piece by piece. */
 import type { Context } from "hono";
 import { AppError } from "../../api/errors.ts";
 import { declaredBytes } from "../body.ts";
@@ -14,25 +14,25 @@ import { isolateMemory, type Reservation } from "../../memory/ledger.ts";
 const BINARY = "application/octet-stream";
 const SAFETENSORS = "application/vnd.safetensors";
 const CURL_DEFAULT = "application/x-www-form-urlencoded";
-/** Read ahead, so that small tensors share a read. */
+/** Read-ahead, so that small tensors share a read. */
 const READ_BYTES = 64 * 1024;
-/** A buffer larger than that, for a long header, is not kept. */
+/** A larger buffer, for a long header, is not kept. */
 const KEPT_BYTES = 1024 * 1024;
 
-/** What a head takes in memory until the answer is planned, a byte of it; at most what a request may hold. */
+/** Memory per byte of a header until the answer is planned, and the limit per request. */
 const HEADER_FACTOR = 24;
 const MAX_HEADER_BYTES = 48 * 1024 * 1024;
 
 export type OpenedBody = {
   source: BodySource;
   bytes: number;
-  /** Once: what is to become of the head, which takes memory until then. */
+  /** Call once: plans the answer from the header, whose memory is then released. */
   plan: <T>(make: (file: TensorFile) => T) => T;
 };
 
 /**
- * Check how a body is declared and take its head; its data is still to come.
- * Errors: `length_required`, `unsupported_media_type`, and those of `readTensorFile`
+ * Checks how a body is declared and reads its header; the data is still to come. Errors: `length_required`,
+ * `unsupported_media_type`, and those of `readTensorFile`
  */
 export async function openTensors(
   c: Context,
@@ -69,18 +69,18 @@ export async function openTensors(
   }
 }
 
-/** A request's body, each piece in a buffer that is used again for the next. */
+/** A request's body, read into one buffer that is reused. */
 export class BodySource implements ByteSource {
   readonly #reader: ReadableStreamBYOBReader | undefined;
   #buffer = new ArrayBuffer(0);
-  /** Bytes of the buffer that were read and not taken yet. */
+  /** Range of the buffer that was read but not yet taken. */
   #start = 0;
   #end = 0;
   #done = false;
 
   constructor(body: ReadableStream<Uint8Array> | null) {
     this.#reader = body?.getReader({ mode: "byob" });
-    // `take` tells of a failure.
+    // Failures are reported by `take`.
     this.#reader?.closed.catch(() => {});
   }
 
@@ -97,7 +97,7 @@ export class BodySource implements ByteSource {
     return taken;
   }
 
-  /** As `take`, but the bytes are the caller's from here on, who gives them back. */
+  /** Like `take`, but the caller owns the bytes, and frees them. */
   async takeAway(bytes: number): Promise<Uint8Array<ArrayBuffer>> {
     const { buffer, byteOffset } = await this.take(bytes);
     const rest = new Uint8Array(buffer, this.#start, this.#end - this.#start);
@@ -107,7 +107,7 @@ export class BodySource implements ByteSource {
     return new Uint8Array(buffer as ArrayBuffer, byteOffset, bytes);
   }
 
-  /** Nothing of what was taken is used any more. Errors: `malformed_body` when more came than was declared */
+  /** Earlier results of `take` are invalid afterwards. Errors: `malformed_body` if the body is longer than declared */
   async expectEnd(): Promise<void> {
     this.#makeRoom(1);
     await this.#read(1);
@@ -121,13 +121,13 @@ export class BodySource implements ByteSource {
     );
   }
 
-  /** No more is read here: what the body has left is whoever answers'. */
+  /** Stops reading; whoever answers handles the rest of the body. */
   leave(): void {
     this.#stop();
     this.#reader?.releaseLock();
   }
 
-  /** No more is read, and no more comes. */
+  /** Stops reading and cancels the body. */
   async cancel(reason: unknown): Promise<void> {
     this.#stop();
     // A body that failed cannot be cancelled, and need not be.
@@ -136,11 +136,11 @@ export class BodySource implements ByteSource {
 
   #stop(): void {
     this.#done = true;
-    // One that a read still has is not here.
+    // During a read the buffer is detached.
     if (!this.#buffer.detached) free(new Uint8Array(this.#buffer));
   }
 
-  /** A buffer that holds `bytes` from `#start` on. */
+  /** Ensures a buffer for `bytes` bytes from `#start` on. */
   #makeRoom(bytes: number): void {
     const left = this.#end - this.#start;
     const size = Math.max(bytes, READ_BYTES);
@@ -158,7 +158,7 @@ export class BodySource implements ByteSource {
     this.#end = left;
   }
 
-  /** At least `missing` more bytes, unless the body ends. */
+  /** Reads at least `missing` more bytes, unless the body ends. */
   async #read(missing: number): Promise<void> {
     if (this.#done || !this.#reader) return;
     try {
@@ -179,7 +179,7 @@ export class BodySource implements ByteSource {
   }
 }
 
-/** A request without a content type may be anything, so it is taken for what it should be. */
+/** A missing Content-Type is accepted. */
 function checkContentType(c: Context, accepted: readonly string[]): void {
   const header = c.req.header("Content-Type");
   const type = header?.split(";")[0]!.trim().toLowerCase();

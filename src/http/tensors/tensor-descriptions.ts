@@ -1,4 +1,4 @@
-/** What the descriptions of tensor operations share: bodies, answers, refusals, and bodies that examples send. */
+/** Shared by the descriptions of tensor operations: bodies, answers, errors, and example bodies. */
 import { concatenate } from "../../formats/stream/bytes.ts";
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import type { Tensor } from "../../formats/tensor.ts";
@@ -26,11 +26,11 @@ export function fileAnswer(what: string): Answer {
   };
 }
 
-/** −2 … 2, in steps that MXFP4 has and in others. */
+/** −2 … 2; some are exact in MXFP4, others not. */
 const values = Float32Array.from({ length: 64 }, (_, i) => (i - 32) / 16);
 export const exampleBytes = new Uint8Array(values.buffer);
 
-/** Two tensors of which one is quantized by the example's patterns. */
+/** Two tensors, of which the examples' patterns select one. */
 export const exampleCheckpoint = safetensors(
   { name: "layer.weight", dtype: "F32", shape: [2, 32], bytes: exampleBytes },
   {
@@ -41,7 +41,7 @@ export const exampleCheckpoint = safetensors(
   },
 );
 
-/** What a gpt-oss file has: 0.5 · 1.0 in each of 32 elements. */
+/** As in a gpt-oss file: 32 elements 1.0 with scale 0.5. */
 export const examplePair = safetensors(
   {
     name: "layer.weight_blocks",
@@ -57,7 +57,7 @@ export const examplePair = safetensors(
   },
 );
 
-/** Two of one row each. */
+/** Two operands of one row each. */
 export const exampleOperands = safetensors(
   { name: "a", dtype: "F32", shape: [1, 64], bytes: exampleBytes },
   { name: "b", dtype: "F32", shape: [1, 64], bytes: exampleBytes },

@@ -1,4 +1,4 @@
-/** What is done to a body of tensors, in one pass. */
+/** Operations on a body of tensors, in one pass. */
 import {
   DEQUANTIZE_OPTIONS,
   HADAMARD_OPTIONS,
