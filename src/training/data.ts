@@ -130,13 +130,22 @@ export async function readBatch(
 /** A microbatch's loss as reported to the run; `lengths` has the number of text bytes of each id. */
 export function toldLoss(
   { lossSum, tokens }: { lossSum: number; tokens: number },
-  { targets }: Batch,
+  batch: Batch,
   lengths: ArrayLike<number>,
 ): LossSum {
+  const bytes = countedBytes(batch, lengths);
+  return { lossSum: Number.isFinite(lossSum) ? lossSum : null, tokens, bytes };
+}
+
+/** Text bytes of the targets that a microbatch's loss is summed over. */
+export function countedBytes(
+  { targets }: Pick<Batch, "targets">,
+  lengths: ArrayLike<number>,
+): number {
   let bytes = 0;
   for (const target of targets)
     if (target !== IGNORED_TARGET) bytes += lengths[target]!;
-  return { lossSum: Number.isFinite(lossSum) ? lossSum : null, tokens, bytes };
+  return bytes;
 }
 
 /** Windows that cover every held-out target; a split of n tokens has n − 1 targets. */

@@ -11,8 +11,15 @@ export async function readTokenLengths(
 ): Promise<Uint32Array> {
   if (dataset.tokenizer === "byte")
     return new Uint32Array(dataset.vocabulary).fill(1);
-  const tokenizer = readTokenizerJson(await service.tokenizer(dataset));
-  return Uint32Array.from(tokenizer.tokens(), ({ length }) => length);
+  return tokenLengths(await service.tokenizer(dataset));
+}
+
+/** From a tokenizer.json. */
+export function tokenLengths(json: string): Uint32Array {
+  return Uint32Array.from(
+    readTokenizerJson(json).tokens(),
+    ({ length }) => length,
+  );
 }
 
 export function tokenLengthsBytes(

@@ -4,10 +4,22 @@ import { afterEach, expect, test } from "vitest";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import type { RunEvent } from "../../src/api/run-metrics.ts";
 import { readCheckpoint } from "../../src/training/checkpoint.ts";
-import { splitTokens } from "../../src/training/data.ts";
+import {
+  countedTokens,
+  readBatch,
+  splitTokens,
+  toldLoss,
+} from "../../src/training/data.ts";
 import { readTokenizerJson } from "../../src/tokenizers/tokenizer-json.ts";
 import { problemOf } from "../http/support.ts";
-import { callJson, clientOf, finish, outcomeOf, TINY } from "../support/run.ts";
+import {
+  callJson,
+  clientOf,
+  finish,
+  outcomeOf,
+  TINY,
+  worker,
+} from "../support/run.ts";
 
 afterEach(reset);
 
@@ -119,24 +131,50 @@ test("a run takes the vocabulary of its dataset, and no other", async () => {
   expect((await create({ vocabulary })).status).toBe(201);
 });
 
-test("a completion tells the bytes of its tokens, each of one at least", async () => {
-  const { run } = await startRun({ gradientDtype: "f32" });
+test("a completion tells the bytes of its tokens, which the run counts itself: of training and evaluation, any others are refused", async () => {
+  const { run, tokenizer, config } = await startRun({ gradientDtype: "f32", sequences: 2 }); // prettier-ignore
+  const ids = Uint16Array.from(
+    tokenizer.encode(new TextDecoder().decode(TEXT)),
+  );
+  const lengths = tokenizer.tokens().map(({ length }) => length);
+  const read = (start: number, length: number) =>
+    Promise.resolve(ids.subarray(start, start + length));
+  const { token } = await run.joinToken();
+  const guest = clientOf(worker, token).run(run.run);
+  const trainer = { trainer: "one", bootId: "b" };
+  const digests = ["0".repeat(64)];
+  const open = config.microbatches + config.evaluation.microbatches;
+  const seen = new Set<string>();
+  for (let { lease } = await guest.lease({ ...trainer, fingerprint: "f" }); ;) {
+    seen.add(`${lease!.kind} ${lease!.index}`);
+    const batch = await readBatch(config, lease!, read);
+    const { tokens, bytes } = toldLoss({ lossSum: 64, tokens: countedTokens(config, lease!.kind, lease!.index) }, batch, lengths); // prettier-ignore
+    const told = { ...trainer, lossSum: 64, tokens, ...(lease!.kind === "train" && { digests }) }; // prettier-ignore
+    await expect(guest.complete(lease!, told)).rejects.toThrow(
+      "Expected `bytes`, the text bytes of the counted tokens, got none",
+    );
+    for (const false_ of [tokens, bytes! - 1, bytes! + 1, 10_000])
+      await expect(
+        guest.complete(lease!, { ...told, bytes: false_ }),
+      ).rejects.toMatchObject({
+        code: "invalid_number",
+        message: `Expected \`bytes\` to be ${bytes}, the text bytes of the ${tokens} tokens that ${lease!.kind} microbatch ${lease!.index} counts, got ${false_}`,
+      });
+    if (seen.size === open) break;
+    ({ lease } = await guest.complete(lease!, { ...told, bytes }));
+  }
+  // Nobody is put out for what was refused.
+  expect((await run.joinTokens()).map(({ state }) => state)).toEqual(["active"]); // prettier-ignore
+});
+
+test("of a run that has ended, a completion is answered although its dataset is gone", async () => {
+  const { run, name } = await startRun({ gradientDtype: "f32" });
   const trainer = { trainer: "one", bootId: "b" };
   const { lease } = await run.lease({ ...trainer, fingerprint: "f" });
-  const digests = ["0".repeat(64)];
-  const sums = { ...trainer, lossSum: 64, tokens: 64, digests };
-  for (const [bytes, got] of [
-    [undefined, "none"],
-    [63, "63"],
-  ] as const) {
-    await expect(run.complete(lease!, { ...sums, bytes })).rejects.toThrow(
-      `Expected \`bytes\` to be at least 64, since each of the tokens has one or more, got ${got}`,
-    );
-  }
-  await run.complete(lease!, { ...sums, bytes: 100 });
-  await expect(
-    run.complete(lease!, { ...sums, bytes: 101 }),
-  ).rejects.toMatchObject({ code: "different_completion" });
+  await run.setState("cancelled");
+  await clientOf().removeDataset(name);
+  const told = { ...trainer, lossSum: 64, tokens: 64, bytes: 100, digests: ["0".repeat(64)] }; // prettier-ignore
+  await expect(run.complete(lease!, told)).rejects.toMatchObject({ code: "run_ended" }); // prettier-ignore
 });
 
 test("where tokens are bytes, a completion may say so, and nothing else", async () => {
@@ -150,7 +188,7 @@ test("where tokens are bytes, a completion may say so, and nothing else", async 
   const digests = ["0".repeat(64)];
   const sums = { ...trainer, lossSum: 64, tokens: 64, digests };
   await expect(run.complete(lease!, { ...sums, bytes: 65 })).rejects.toThrow(
-    "Expected `bytes` to be 64, since tokens are bytes, got 65",
+    "Expected `bytes` to be 64, the text bytes of the 64 tokens that train microbatch 0 counts, got 65",
   );
   await run.complete(lease!, { ...sums, bytes: 64 });
   expect(await run.complete(lease!, sums)).toMatchObject({ duplicate: true });

@@ -27,18 +27,25 @@ export function checkLeasedMicrobatch(
   );
 }
 
-/** Checks that token count and loss sum are possible. */
+/** Checks that the counts are those of the microbatch's text, `textBytes` its bytes, and that the loss sum is possible. */
 export function checkCounts(
   config: RunConfig,
   kind: LeaseKind,
   index: number,
-  { lossSum, tokens }: Completion,
+  { lossSum, tokens, bytes }: Told,
+  textBytes: number,
 ): void {
   const counted = countedTokens(config, kind, index);
   if (tokens !== counted) {
     throw new AppError(
       "invalid_number",
       `Expected the ${counted} tokens that ${kind} microbatch ${index} counts, got ${tokens}`,
+    );
+  }
+  if (bytes !== textBytes) {
+    throw new AppError(
+      "invalid_number",
+      `Expected \`bytes\` to be ${textBytes}, the text bytes of the ${counted} tokens that ${kind} microbatch ${index} counts, got ${bytes}`,
     );
   }
   if (lossSum !== null && !(lossSum >= 0 && lossSum <= tokens * MOST_NATS)) {
@@ -49,7 +56,7 @@ export function checkCounts(
   }
 }
 
-/** The result in a completion. Errors: `invalid_number` if `bytes` is impossible for its tokens; `shape_mismatch` */
+/** The result in a completion; tokens are bytes by default if they can be. Errors: `invalid_number` without `bytes` otherwise; `shape_mismatch` */
 export function readTold(
   { dataset, shards }: RunConfig,
   kind: LeaseKind,
@@ -63,20 +70,13 @@ export function readTold(
       `Expected ${count} \`digests\`, one for each frame that a ${kind} microbatch pushes, got ${digests.length}`,
     );
   }
-  if (dataset.tokenizer !== "byte") {
-    if (bytes !== undefined && bytes >= tokens)
-      return { lossSum, tokens, bytes, digests, phases };
+  if (bytes === undefined && dataset.tokenizer !== "byte") {
     throw new AppError(
       "invalid_number",
-      `Expected \`bytes\` to be at least ${tokens}, since each of the tokens has one or more, got ${bytes ?? "none"}`,
+      "Expected `bytes`, the text bytes of the counted tokens, got none",
     );
   }
-  if (bytes === undefined || bytes === tokens)
-    return { lossSum, tokens, bytes: tokens, digests, phases };
-  throw new AppError(
-    "invalid_number",
-    `Expected \`bytes\` to be ${tokens}, since tokens are bytes, got ${bytes}`,
-  );
+  return { lossSum, tokens, bytes: bytes ?? tokens, digests, phases };
 }
 
 /** The error for a completion that differs from the known result. */
@@ -87,6 +87,10 @@ export function differentCompletion(known: Told, told: Told): AppError {
     "different_completion",
     `Expected the values that this microbatch already has, loss sum ${text(known)}; got ${text(told)}`,
   );
+}
+
+export function isOpen({ state, step: current }: RunRecord, step: number) {
+  return step === current && !hasEnded(state);
 }
 
 /** Checks that the run is at this step and has not ended. */

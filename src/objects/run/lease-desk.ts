@@ -20,6 +20,7 @@ import {
   checkLeasedMicrobatch,
   checkOpen,
   differentCompletion,
+  isOpen,
   readTold,
 } from "./completion-checks.ts";
 import { type RunParts, there } from "./run-parts.ts";
@@ -99,6 +100,10 @@ export class LeaseDesk {
     // Checked after the key, since a trainer of an earlier run with this id may name a microbatch that this run does
     // not have.
     checkLeasedMicrobatch(config, kind, step, index);
+    // Of a step that is over nothing new is accepted, and its dataset may be gone.
+    const textBytes = isOpen(this.#present.record(), step)
+      ? await this.#parts.textBytes.of(leased)
+      : undefined;
     // From here on there is no `await`, so nothing can change before the result is recorded.
     const record = this.#present.record();
     checkUnchanged(keys, record.keys);
@@ -125,7 +130,7 @@ export class LeaseDesk {
       }
     } else {
       checkOpen(record, step);
-      checkCounts(record.config, kind, index, completion);
+      checkCounts(record.config, kind, index, told, textBytes!);
       const tookMs = this.#present.leases().tookMs(leased, holder, nowMs);
       this.#present.transaction(() => {
         this.#roster.completed(holder, kind, tookMs, nowMs);

@@ -7,6 +7,7 @@ import { PresentStep } from "./present-step.ts";
 import { RunProgress } from "./run-progress.ts";
 import { RunStore } from "./run-store.ts";
 import { StepEnd } from "./step-end.ts";
+import { TextBytes } from "./text-bytes.ts";
 import { TrainerRoster } from "./trainer-roster.ts";
 import { TrainerStore } from "./trainer-store.ts";
 import { WaitingRoom } from "./waiting-room.ts";
@@ -23,6 +24,7 @@ export type RunParts = {
   stepEnd: StepEnd;
   progress: RunProgress;
   agreement: Agreement;
+  textBytes: TextBytes;
 };
 
 export function runParts(
@@ -68,6 +70,7 @@ export function runParts(
     stepEnd,
     progress,
     agreement,
+    textBytes: new TextBytes(bindings, store),
   };
 }
 
