@@ -248,16 +248,40 @@ const REFUSED: [change: object, message: string][] = [
   [{ mlp_bias: true, model_type: "mistral" }, "`mlp_bias` false, got true"],
   [{ sliding_window: 31 }, "`sliding_window` null, got 31"],
   [
-    { model_type: "mistral", max_position_embeddings: 4097 },
-    "`sliding_window` null told, since it is 4096 where it is not, got undefined",
+    { model_type: "mistral", sliding_window: 0 },
+    "a whole number `sliding_window` from 1, or null, got 0",
   ],
   [
-    { model_type: "qwen3", use_sliding_window: true, sliding_window: 8 },
-    "`sliding_window` null, got 8",
+    { model_type: "qwen3", use_sliding_window: 1 },
+    "`use_sliding_window` true or false, got 1",
+  ],
+  [
+    { model_type: "qwen2", use_sliding_window: true, max_window_layers: -1 },
+    "a whole number `max_window_layers` from 0, got -1",
   ],
   [
     { layer_types: ["full_attention", "sliding_attention"] },
-    '`layer_types` of full_attention alone, got "sliding_attention"',
+    '`layer_types` of 1 layers, got ["full_attention","sliding_attention"]',
+  ],
+  [
+    { layer_types: ["sliding_attention"], sliding_window: 8 },
+    "`sliding_window` null, got 8",
+  ],
+  [
+    { model_type: "qwen3", layer_types: ["sliding_attention"] },
+    '`layer_types` "full_attention" in layer 0, got "sliding_attention"',
+  ],
+  [
+    { model_type: "mistral", layer_types: ["full_attention"] },
+    '`layer_types` "sliding_attention" in layer 0, got "full_attention"',
+  ],
+  [
+    {
+      model_type: "qwen3",
+      use_sliding_window: true,
+      layer_types: ["chunked_attention"],
+    },
+    '`layer_types` "full_attention" or "sliding_attention" in layer 0, got "chunked_attention"',
   ],
   [
     { rope_scaling: { type: "dynamic", factor: 2 } },
@@ -290,10 +314,6 @@ const REFUSED: [change: object, message: string][] = [
   [
     { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2] } }, // prettier-ignore
     "`short_factor` equal to `long_factor`",
-  ],
-  [
-    { model_type: "qwen2", use_sliding_window: true, sliding_window: 8 },
-    "`sliding_window` null, got 8",
   ],
   [
     { rope_parameters: { full_attention: { rope_theta: 5 } } },
@@ -365,6 +385,24 @@ describe("a Llama's config.json", () => {
     [{ num_key_value_heads: null }, { groups: 4 }],
     [{ head_dim: null }, { headWidth: 16 }],
     [{ model_type: "mistral", sliding_window: null }, {}],
+    [{ model_type: "mistral", sliding_window: 9 }, { context: 9 }],
+    [
+      { model_type: "mistral", max_position_embeddings: 5000 },
+      { context: 4096 },
+    ],
+    [
+      { model_type: "qwen3", use_sliding_window: true, sliding_window: 8 },
+      { headNorm: true },
+    ],
+    [
+      {
+        model_type: "qwen3",
+        use_sliding_window: true,
+        sliding_window: 8,
+        max_window_layers: 0,
+      },
+      { headNorm: true, context: 8 },
+    ],
     [
       { model_type: "mistral", num_attention_heads: 16, num_key_value_heads: undefined }, // prettier-ignore
       { heads: 16, groups: 8 },

@@ -28,21 +28,40 @@ const OWN: Record<string, (typeof DECODERS)[string]> = {
     ...DECODERS.qwen3!,
     attention_bias: true,
   },
+  "mistral with a window": {
+    ...DECODERS.llama!,
+    model_type: "mistral",
+    sliding_window: 7,
+  },
+  "qwen2 with windows of the upper layers": {
+    ...DECODERS.qwen2!,
+    use_sliding_window: true,
+    sliding_window: 7,
+    max_window_layers: 1,
+  },
+  "qwen3 with a window of the first layer": {
+    ...DECODERS.qwen3!,
+    use_sliding_window: true,
+    sliding_window: 1,
+    layer_types: ["sliding_attention", "full_attention"],
+  },
 };
 
-/** Logits after each token, one token at a time. */
+/** Logits after each part of the tokens, of `lengths`; one token at a time unless told. */
 async function decoded(
   files: Files,
-  tokens: ArrayLike<number>,
+  tokens: Int32Array,
+  lengths: readonly number[] = Array.from(tokens, () => 1),
 ): Promise<Float32Array[]> {
   const folder = folderIn(files);
   const checkpoint = await readFolder(folder);
   const decoder = decoderOf(checkpoint.config!);
   const weights = await loadWeights(folder, checkpoint, decoder, "f32");
   const cache = new KeyValueCache(decoder, tokens.length);
-  const rows = Array.from(tokens, (token) =>
-    decoder.forward(weights, cache, [token]),
-  );
+  const rows = lengths.map((length) => {
+    const part = tokens.subarray(cache.length, cache.length + length);
+    return decoder.forward(weights, cache, Array.from(part));
+  });
   cache.free();
   return rows;
 }
@@ -99,7 +118,7 @@ describe("a decoder has the logits", () => {
     "llama of a factor a pair",
     "qwen2",
     "qwen3",
-    "qwen3 with biases of attention",
+    ...Object.keys(OWN),
     "llama with biases of attention",
     "llama with biases of the MLP",
     "llama with biases of all layers",
@@ -116,8 +135,11 @@ describe("a decoder has the logits", () => {
       (tensor) => values.get(tensor)?.values,
       TOKENS,
     );
-    const rows = await decoded(directoryOf(config, tensors), TOKENS);
+    const files = directoryOf(config, tensors);
+    const rows = await decoded(files, TOKENS);
     expect(furthest(rows, expected)).toBeLessThan(1e-5);
+    for (const cuts of [[24], [5, 14, 5]])
+      expect((await decoded(files, TOKENS, cuts)).at(-1)).toEqual(rows.at(-1));
   });
 });
 

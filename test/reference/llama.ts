@@ -15,7 +15,9 @@ export type LlamaConfig = {
   num_experts_per_tok?: number;
   norm_topk_prob?: boolean;
   layer_types?: readonly string[];
-  sliding_window?: number;
+  sliding_window?: number | null;
+  use_sliding_window?: boolean;
+  max_window_layers?: number;
   attn_logit_softcapping?: number | null;
   final_logit_softcapping?: number | null;
 };
@@ -211,7 +213,7 @@ function attention(
 ): Rows {
   const { num_attention_heads: heads, head_dim: length } = config;
   const shared = heads / config.num_key_value_heads;
-  const isSliding = config.layer_types?.[layer] === "sliding_attention";
+  const isSliding = slides(config, layer);
   const window = isSliding ? config.sliding_window! : Infinity;
   const ropes = config.rope_parameters;
   const rope =
@@ -243,6 +245,15 @@ function attention(
     }
   }
   return out;
+}
+
+/** Mistral's and Phi-3's layers have the window that is told; Qwen's those that are listed, or the upper ones. */
+function slides(config: LlamaConfig, layer: number): boolean {
+  const { model_type: type, layer_types: types } = config;
+  const isTold = typeof config.sliding_window === "number";
+  if (type === "mistral" || type === "phi3") return isTold;
+  if (types) return types[layer] === "sliding_attention";
+  return config.use_sliding_window === true && layer >= config.max_window_layers!; // prettier-ignore
 }
 
 function softmax(scores: Float64Array): Float64Array {

@@ -8,7 +8,6 @@
 import type { Pointer } from "../../kernels/arena.ts";
 import {
   addToRows,
-  attend,
   rmsNorm,
   rotary,
   sum,
@@ -38,6 +37,7 @@ import {
   TABLE,
   tiedHead,
 } from "./parameters.ts";
+import { attendWithin, windowsOf } from "./windows.ts";
 import type { Turns } from "./rope-scaling.ts";
 import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
@@ -48,6 +48,7 @@ export function llamaDecoder(
   const shape = shapeOf(config);
   const { width: C, context, vocabulary, layers } = shape;
   const turns = turnsOf(shape);
+  const windows = windowsOf(config, layers);
   return {
     context,
     vocabulary,
@@ -70,7 +71,7 @@ export function llamaDecoder(
           weights.row(x + 4 * t * C, TABLE, token);
         }
         for (let layer = 0; layer < layers; layer++)
-          block(x, N, layer, shape, turns, weights, cache);
+          block(x, N, layer, { shape, turns, window: windows[layer]! }, weights, cache); // prettier-ignore
         cache.length += N;
         const last = x + 4 * (N - 1) * C;
         rmsNorm(last, last, weights.values(FINAL_NORM), 1, C, shape.epsilon);
@@ -87,8 +88,7 @@ function block(
   x: Pointer,
   N: number,
   layer: number,
-  shape: LlamaShape,
-  turns: Turns,
+  { shape, turns, window }: { shape: LlamaShape; turns: Turns; window: number },
   weights: DecoderWeights,
   cache: KeyValueCache,
 ): void {
@@ -127,7 +127,7 @@ function block(
     const mixed = arena.allocF32(N * heads * headWidth);
     const cut = { heads, groups, headWidth };
     const past = cache.layer(layer);
-    attend(mixed, q, heads * headWidth, past, cache.length, N, cut);
+    attendWithin(window, mixed, q, past, cache.length, N, cut);
     sum(x, x, linear("self_attn.o_proj", mixed, C), N * C);
 
     const norm2 = weights.values(own("post_attention_layernorm"));

@@ -1,6 +1,7 @@
 /** A shape as transformers' config.json of a Llama, a Mistral, a Qwen2 or a Qwen3 has it, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
+import { windowsOf } from "./windows.ts";
 import { positiveIn, ropeConfig, ropeOf, unlike } from "./rope-config.ts";
 
 type Config = Readonly<Record<string, unknown>>;
@@ -29,7 +30,7 @@ const BIASES: Record<string, readonly string[]> = {
 
 /** What is not told is so in transformers; nothing is a value of its own there. */
 const UNTOLD: Record<string, Record<string, number | undefined>> = {
-  mistral: { num_key_value_heads: 8, sliding_window: 4096 },
+  mistral: { num_key_value_heads: 8 },
   qwen2: { num_key_value_heads: 32 },
   qwen3: { num_key_value_heads: 32, head_dim: 128 },
 };
@@ -57,9 +58,6 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     eos_token_id: null,
   };
 }
-
-/** Of these a window is told in every file, and is there where `use_sliding_window` says so. */
-const QWENS: readonly unknown[] = ["qwen2", "qwen3"];
 
 /** `attention_bias` and `mlp_bias`, of a class that has them. Errors: `invalid_config` */
 function biasesOf(
@@ -107,7 +105,6 @@ export function shapeOf(config: Config): LlamaShape {
   for (const [key, values] of Object.entries(FIXED))
     checkOneOf(config, key, values);
   checkOneOf(config, "tie_word_embeddings", [true, false]);
-  checkLayerTypes(config);
   const size = (key: string, fallback?: number): number => {
     const value = orUntold(config, key) ?? fallback;
     if (typeof value === "number" && Number.isSafeInteger(value) && value > 0)
@@ -137,7 +134,6 @@ export function shapeOf(config: Config): LlamaShape {
     ...biasesOf(config),
     ...(ropeScaling && { ropeScaling }),
   };
-  checkWindow(config, context);
   if (heads % shape.groups !== 0)
     throw unlike(
       "`num_attention_heads` a multiple of `num_key_value_heads`",
@@ -146,6 +142,16 @@ export function shapeOf(config: Config): LlamaShape {
   if (shape.headWidth % 2 !== 0)
     throw unlike("an even `head_dim`", shape.headWidth);
   return shape;
+}
+
+/**
+ * The shape that a run goes on with. Its attention is full, so its context is at most the shortest sliding window: of such
+ * a text the model's windows hide nothing. Errors: as `shapeOf`
+ */
+export function trainedShape(config: Config): LlamaShape {
+  const shape = shapeOf(config);
+  const windows = windowsOf(config, shape.layers);
+  return { ...shape, context: Math.min(shape.context, ...windows) };
 }
 
 function checkOneOf(
@@ -161,22 +167,4 @@ function checkOneOf(
 function orUntold(config: Config, key: string): unknown {
   const told = config[key];
   return told === undefined ? UNTOLD[String(config.model_type)]?.[key] : told;
-}
-
-/** A window that holds the whole context hides nothing. */
-function checkWindow(config: Config, context: number): void {
-  const { model_type: type, use_sliding_window: slides = false } = config;
-  const window = orUntold(config, "sliding_window") ?? null;
-  if (window === null || (QWENS.includes(type) && slides === false)) return;
-  if (typeof window === "number" && window >= context) return;
-  const untold = config.sliding_window === undefined;
-  const unless = untold ? " told, since it is 4096 where it is not" : "";
-  throw unlike(`\`sliding_window\` null${unless}`, config.sliding_window);
-}
-
-function checkLayerTypes({ layer_types: types }: Config): void {
-  const list: unknown[] = Array.isArray(types) ? types : [types ?? null];
-  const other = list.find((type) => type !== null && type !== "full_attention");
-  if (other !== undefined)
-    throw unlike("`layer_types` of full_attention alone", other);
 }
