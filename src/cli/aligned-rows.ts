@@ -1,6 +1,6 @@
 import pc from "picocolors";
 
-/** Rows under a bold head, columns two spaces apart; all but those of `left` end in a line. */
+/** Rows under a bold header, columns two spaces apart; columns in `left` are left-aligned, others right-aligned. */
 export function alignedRows(
   rows: readonly (readonly string[])[],
   left: readonly number[],

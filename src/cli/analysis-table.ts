@@ -1,4 +1,4 @@
-/** Figures of an analysis as a table for a person. */
+/** An analysis as a table for display. */
 import type {
   Analysis,
   LoaderAdvice,
@@ -21,10 +21,10 @@ const HEAD = [
   "NaN",
 ];
 
-/** Of one line; --json has all. */
+/** Per line; --json lists all. */
 const MAX_NAMES = 8;
 
-/** One row a tensor and scheme; the recommended one is marked where there is a choice. */
+/** One row per tensor and scheme; if there are several schemes, the recommended one is marked. */
 export function renderAnalysis(analysis: Analysis): string {
   const { tensors, passedOver, total, rule, loaders, refused } = analysis;
   const rows = tensors.flatMap((tensor) =>
@@ -52,7 +52,7 @@ function renderAdvice({
     : `for ${loader}: nothing; ${refusal}`;
 }
 
-/** A line a dtype and reason: `passed over: 2 Q4_0, quantized already: a, b`. */
+/** A line per dtype and reason: `passed over: 2 Q4_0, quantized already: a, b`. */
 function renderPassedOver(passedOver: readonly PassedOver[]): string[] {
   const groups = new Map<string, string[]>();
   for (const { name, dtype, reason } of passedOver) {

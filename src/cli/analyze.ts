@@ -13,6 +13,7 @@ import { readInOrder } from "../checkpoints/tensor-reads.ts";
 import { bytesOfRuns } from "../formats/stream/file-range.ts";
 import { run } from "../formats/stream/conversion.ts";
 import { loadKernelsFile } from "../kernels/load-file.ts";
+import { isDirectory } from "../local/folders.ts";
 import { flag } from "./argument.ts";
 import { renderAnalysis } from "./analysis-table.ts";
 import { Bar } from "./bar.ts";
@@ -27,7 +28,6 @@ import {
 import { fileBlob } from "./files.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { openedFiles, localFolder } from "./ranged-files.ts";
-import { isDirectory } from "./send-files.ts";
 import { checkThere, withInput } from "./stdio.ts";
 import { printAnswer } from "./print-answer.ts";
 import { openTensorFile } from "./open-tensor-file.ts";
@@ -87,7 +87,7 @@ async function analyzeFile(
   }
 }
 
-/** What would be quantized of a model's directory, here or by a job of an edge. */
+/** Analyzes a model's directory, here or by a job on an edge. */
 async function analyzeDirectory(
   path: string,
   given: Arguments,

@@ -1,9 +1,9 @@
-/** An output that is what is read, or holds it, would put an end to the only copy there is. */
+/** Prevents overwriting the input: the output must not be, or contain, what is read. */
 import { existsSync, realpathSync } from "node:fs";
 import { basename, dirname, join, resolve, sep } from "node:path";
 import { AppError } from "../api/errors.ts";
 
-/** Errors: `file_exists` where `to` is the file or folder `from`, or a folder around it */
+/** Errors: `file_exists` if `to` is the file or folder `from`, or contains it */
 export function checkApart(from: string, to: string): void {
   const [source, target] = [realPath(from), realPath(to)];
   const isSame = source === target;
@@ -14,7 +14,7 @@ export function checkApart(from: string, to: string): void {
   );
 }
 
-/** Of what may not be there yet, by the folder that it is to be in. */
+/** The real path, also of a file that does not exist yet, by its folder. */
 function realPath(path: string): string {
   const whole = resolve(path);
   const folder = dirname(whole);

@@ -1,8 +1,8 @@
-/** What a command can be told, as citty has it. */
+/** Builders of citty's argument definitions. */
 
 type Argument<T extends string> = { type: T; description: string };
 
-/** With a value, which the help calls `hint`. */
+/** An option with a value; the help shows `hint` for it. */
 export function valued(
   hint: string,
   description: string,
@@ -25,7 +25,7 @@ export function valued(
   };
 }
 
-/** With one of a few values. */
+/** An option with one of a few values. */
 export function oneOf<T extends string>(
   values: readonly T[],
   description: string,
@@ -53,7 +53,7 @@ export function flag(description: string): Argument<"boolean"> {
   return { type: "boolean", description };
 }
 
-/** By its place among what is typed. */
+/** A positional argument. */
 export function operand(
   description: string,
 ): Argument<"positional"> & { required: true } {

@@ -1,4 +1,4 @@
-/** Whether a run came to what it should have: steps of it are computed here, or another run is held against it. */
+/** Audits a run: recomputes steps here, or compares with another run. */
 import { type ArgsDef, defineCommand } from "citty";
 import { Client } from "../client/client.ts";
 import { loadTrainingKernels } from "../kernels/load-file.ts";

@@ -1,16 +1,16 @@
-/** Which steps of a run are looked at, to find the first that is false. */
+/** Chooses which steps of a run to recompute, to find the first false one. */
 import type { Compared } from "./compared-runs.ts";
 import { UsageError } from "./file-arguments.ts";
 import type { RecomputedRun } from "./recomputed-steps.ts";
 import type { FalseStep } from "./told-step.ts";
 
-/** `first` is null where nothing false was found; `last` is the last step that was looked at. */
+/** `first` is null if nothing false was found; `last` is the last step checked. */
 export type Audit = Compared & {
-  /** Steps that were computed here. */
+  /** Number of steps recomputed here. */
   computed: number;
 };
 
-/** One step, from the state of the last one before it that is kept: those between are computed on the way. */
+/** Checks one step, recomputing from the last kept state at or before it. */
 export async function auditStep(
   run: RecomputedRun,
   step: number,
@@ -25,7 +25,7 @@ export async function auditStep(
   return { last: step, first, computed: run.computed };
 }
 
-/** Each step, from the first of which there is the state. */
+/** Checks each step from the first kept state on. */
 export async function auditAll(run: RecomputedRun): Promise<Audit> {
   const { last, states } = run;
   checkTold(run);
@@ -35,9 +35,8 @@ export async function auditAll(run: RecomputedRun): Promise<Audit> {
 }
 
 /**
- * Of a run that is false from some step on, that step, by halving: steps are computed of which the state is kept, and
- * then all between the last of them that is true and the first that is not. Before that, the first step whose digests
- * do not follow from what is told of it, for which nothing is computed.
+ * Finds the first false step by bisection: recomputes steps with a kept state, then all between the last true and the
+ * first false of them. Also finds the first step whose digests do not follow from its record, without recomputing.
  */
 export async function probe(run: RecomputedRun): Promise<Audit> {
   checkTold(run);
@@ -52,7 +51,7 @@ async function halve(run: RecomputedRun): Promise<FalseStep | null> {
   const { states, last } = run;
   const falseAt = (index: number) =>
     run.firstFalse(states[index]!, states[index]!);
-  // Those below `low` are true, and that of `high` is not, or is behind the last.
+  // Invariant: states below `low` are true; that at `high` is false or past the end.
   let [low, high] = [0, states.length - 1];
   let found = await falseAt(high);
   if (!found) low = ++high;
@@ -70,7 +69,7 @@ async function halve(run: RecomputedRun): Promise<FalseStep | null> {
   );
 }
 
-/** Something is told of the run, and of this step. */
+/** Errors: `UsageError` if the run or the step has no committed results */
 export function checkTold({ first, last }: RecomputedRun, step = last): void {
   if (last < first)
     throw new UsageError(

@@ -1,4 +1,4 @@
-/** A progress bar on a terminal; elsewhere nothing. */
+/** A progress bar on a terminal; nothing elsewhere. */
 import { byteSize } from "../api/byte-size.ts";
 
 const WIDTH = 30;
@@ -15,7 +15,7 @@ export class Bar {
   readonly #started = Date.now();
   #total = 0;
   #done = 0;
-  /** Of those done, the ones that were there before. */
+  /** Of the bytes done, those that were skipped. */
   #there = 0;
   #drawn = 0;
 
@@ -24,7 +24,7 @@ export class Bar {
     this.#out = out;
   }
 
-  /** How many bytes there are in all. */
+  /** Sets the total number of bytes. */
   begin(total: number): void {
     this.#total = total;
   }
@@ -35,7 +35,7 @@ export class Bar {
     this.#drawn = Date.now();
     const share = this.#total > 0 ? Math.min(1, this.#done / this.#total) : 1;
     const told = `${Math.floor(share * 100)} %  ${this.#speed()}`;
-    // A line that wraps is not taken away by what takes away a line.
+    // A line that wraps could not be cleared.
     const columns = (this.#out.columns || 80) - 1;
     const room = columns - this.#label.length - told.length - 2;
     const width = Math.max(0, Math.min(WIDTH, room));
@@ -45,13 +45,13 @@ export class Bar {
     this.#out.write(`\r\x1b[2K${line.slice(0, columns)}`);
   }
 
-  /** What is there already: it is done, and no sign of speed. */
+  /** Counts as done, but not for the speed. */
   skip(bytes: number): void {
     this.#there += bytes;
     this.add(bytes);
   }
 
-  /** Take the bar away. */
+  /** Clears the bar. */
   end(): void {
     if (this.#out.isTTY) this.#out.write("\r\x1b[2K");
   }

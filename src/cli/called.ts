@@ -1,7 +1,7 @@
-/** How a person calls a command here: by npm in a clone, by its name where the package is installed. */
+/** How to call a command: by npm in a clone, by its name if the package is installed. */
 import { IS_CLONE } from "../local/places.ts";
 
-/** Scripts of package.json that are commands too. */
+/** Commands that are also scripts of package.json. */
 const SCRIPTS: Record<string, string> = {
   ablation: "npm run ablation",
   gradients: "npm run gradients",
@@ -10,7 +10,7 @@ const SCRIPTS: Record<string, string> = {
   train: "npm run train",
 };
 
-/** `command` with `options` behind it, as it can be typed here; of no command, what all have in common. */
+/** `command` with `options`, as it can be typed here; without a command, the common prefix. */
 export function called(command: string, options = ""): string {
   const script = IS_CLONE ? SCRIPTS[command] : undefined;
   if (script !== undefined)

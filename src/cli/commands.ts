@@ -1,10 +1,10 @@
 /**
- * The commands of `mxfp4-edge`, in the order of its help. Descriptions stand here, so that the list of commands is shown
+ * The commands of `mxfp4-edge`, in the order of the help. Descriptions are here, so that the list of commands is shown
  * without loading their code.
  */
 import type { ArgsDef, CommandDef } from "citty";
 
-/** A name of two words is a command of its own. */
+/** Names may have two words. */
 export const COMMANDS = {
   quantize: {
     description: "Quantize a file or a model directory to MXFP4 or MXFP8",
@@ -132,7 +132,7 @@ export type LoadedCommand = {
   args: ArgsDef;
 };
 
-/** They start runtimes or train, for which Node 20 is too old; their sockets may outlast their work. */
+/** Commands that start runtimes or train need a newer Node than 20; their sockets may stay open after the work. */
 export const NEWER_NODE: readonly string[] = [
   "serve",
   "train",
@@ -141,14 +141,14 @@ export const NEWER_NODE: readonly string[] = [
   "audit",
 ] satisfies CommandName[];
 
-/** With what it can be told: for nothing but the command that was typed is its code loaded. */
+/** Loads a command and its arguments; only the called command's code is loaded. */
 export async function load(name: CommandName): Promise<LoadedCommand> {
   const { description, load: loadCommand } = COMMANDS[name];
   const command = (await loadCommand()) as CommandDef;
   return { command, description, args: command.args as ArgsDef };
 }
 
-/** All of them, for what tells of all. */
+/** Loads all commands. */
 export async function loadAll(): Promise<
   (LoadedCommand & { name: CommandName })[]
 > {
@@ -158,7 +158,7 @@ export async function loadAll(): Promise<
   );
 }
 
-/** The command that was typed, and what was typed behind it; undefined for none that there is. */
+/** The typed command and the arguments after it; undefined if unknown. */
 export function commandOf(
   typed: readonly string[],
 ): { name: CommandName; rawArgs: string[] } | undefined {

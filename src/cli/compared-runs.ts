@@ -1,6 +1,6 @@
 /**
- * The first step at which two runs of one config differ, by halving: each commit's `results` holds all before it, so
- * from the first false step on all differ.
+ * Finds the first step at which two runs of the same config differ, by bisection: `results` of each commit covers all
+ * earlier steps, so it differs from the first false step on.
  */
 import type { StepRecord } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
@@ -9,15 +9,15 @@ import { saysOfSum } from "../training/results-digest.ts";
 import { UsageError } from "./file-arguments.ts";
 import { differing, type FalseStep } from "./told-step.ts";
 
-/** `first` is null where they agree up to the last one that was looked at. */
+/** `first` is null if they agree up to `last`. */
 export type Compared = {
-  /** Steps up to this one were looked at. */
+  /** The last step compared. */
   last: number;
-  /** With who told of its microbatches in the run that is audited. */
+  /** With the authors of its microbatches in the audited run. */
   first: FalseStep | null;
 };
 
-/** Errors: `UsageError`, the runs cannot be compared */
+/** Errors: `UsageError` if the runs cannot be compared */
 export async function compareRuns(
   audited: RunClient,
   trusted: RunClient,
@@ -48,7 +48,7 @@ export async function compareRuns(
     );
   }
   if ((await both(last)).isSame) return { last, first: null };
-  // Steps below `low` are the same, `high` is not.
+  // Invariant: steps below `low` agree, `high` differs.
   let [low, high] = [start, last];
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
@@ -60,7 +60,7 @@ export async function compareRuns(
   return { last, first: { step: high, ...falsehood(...records, isCutAlike) } };
 }
 
-/** Of two records of a step whose `results` differ. */
+/** The difference of two records of a step whose `results` differ. */
 function falsehood(
   audited: StepRecord,
   trusted: StepRecord,
@@ -79,7 +79,7 @@ function resultsOf({ step, commit }: StepRecord): string {
   );
 }
 
-/** Of a run that is resumed, the one that it goes on at. */
+/** The first step; of a resumed run, that of its checkpoint. */
 function firstOf({ config }: RunStatus): number {
   return config.from?.resumed?.step ?? 0;
 }

@@ -1,15 +1,15 @@
 /**
- * Scripts by which shells complete the command, its options and their values, written from the same tables as the
- * help. They ask nothing of the command again, so a completion takes no time.
+ * Shell completion scripts for the command, its options and their values, generated from the same tables as the help.
+ * They do not call the command, so completion is instant.
  */
 import type { ArgsDef } from "citty";
 import { UsageError } from "./file-arguments.ts";
 
 type Option = {
-  /** As it is typed: `--preset`. */
+  /** As typed: `--preset`. */
   name: string;
   description: string;
-  /** None for any value. */
+  /** Empty if any value is allowed. */
   values: readonly string[];
   isSwitch: boolean;
 };
@@ -62,12 +62,12 @@ function described({ name, description, args }: Command): Described {
   return { name, description, options: [...options, HELP] };
 }
 
-/** As a shell's function may be named. */
+/** A valid name for a shell function. */
 function functionOf(program: string): string {
   return `_${program.replaceAll("-", "_")}`;
 }
 
-/** Names of one word; of two, the second comes behind the first. */
+/** Commands of one word; the others are completed after their first word. */
 function firstWords(commands: readonly Described[]): Described[] {
   return commands.filter(({ name }) => !name.includes(" "));
 }

@@ -1,6 +1,6 @@
 /**
- * Options from a file, TOML or JSON, by the names that they have on the command line. What is typed wins over
- * it, and from here on nothing tells one from the other: what is refused of an option is refused of both.
+ * Options from a TOML or JSON file, by their names on the command line. Typed options take precedence; otherwise the
+ * two are treated alike, errors included.
  */
 import { readFileSync, statSync } from "node:fs";
 import { extname } from "node:path";
@@ -23,8 +23,8 @@ const READERS: Record<string, (text: string) => unknown> = {
 };
 
 /**
- * What was typed, with what the file of --config says before it.
- * Errors: `UsageError` for a file that is none, or says what no option does
+ * The arguments with the options of the --config file before them. Errors: `UsageError` for an unreadable file or an
+ * unknown option
  */
 export function withConfig(
   typed: readonly string[],
@@ -48,7 +48,7 @@ export function withConfig(
   return [...fromFile, ...typed];
 }
 
-/** Whether an option was typed, with its value behind it or after an equals sign. */
+/** Whether an option was typed, with its value after it or after an equals sign. */
 export function isTyped(typed: readonly string[], name: string): boolean {
   return typed.some(
     (arg) => arg === `--${name}` || arg.startsWith(`--${name}=`),
@@ -74,7 +74,7 @@ function readConfig(file: string): object {
   }
   let config: unknown;
   try {
-    // Without the mark that editors of Windows begin UTF-8 with.
+    // Strip the byte order mark that editors on Windows write.
     config = read(readFileSync(file, "utf8").replace(/^\ufeff/, ""));
   } catch (error) {
     const [why] = (error as Error).message.split("\n");
@@ -89,7 +89,7 @@ function readConfig(file: string): object {
   );
 }
 
-/** An entry as it would have been typed. */
+/** An entry as it would be typed. */
 function asTyped(
   file: string,
   name: string,

@@ -1,10 +1,11 @@
-/** `dequantize` and `repack`: what is in blocks, of a file or of a directory, here or by an edge. */
+/** `dequantize` and `repack`: convert quantized tensors of a file or a directory, here or on an edge. */
 import type { ArgsDef } from "citty";
 import { expected, type Options, type ValuesOf } from "../api/option-kinds.ts";
 import { DEQUANTIZE_OPTIONS, REPACK_OPTIONS } from "../api/options.ts";
 import type { FileOperation } from "../api/tensors.ts";
 import type { FolderRequest } from "../checkpoints/folder-request.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
+import { isDirectory } from "../local/folders.ts";
 import {
   convertDirectory,
   convertDirectoryThere,
@@ -19,7 +20,6 @@ import {
 } from "./file-arguments.ts";
 import { argumentsOf, optionsFrom } from "./option-arguments.ts";
 import { localFolder } from "./ranged-files.ts";
-import { isDirectory } from "./send-files.ts";
 import {
   checkNoShardSize,
   maxShardBytes,
@@ -36,7 +36,7 @@ function blocksCommand<T extends Options>({
   table,
   requestOf,
 }: {
-  /** What it takes, in words. */
+  /** Description of the input. */
   file: string;
   table: T;
   requestOf: (options: ValuesOf<T> & { maxShardSize?: number }) => Request;

@@ -1,20 +1,21 @@
 /**
- * What is too large for a request, by an edge: sent, converted by a job, and received. A key of the source
- * and of what is asked names all of it, so the same command goes on after a kill wherever it stood.
+ * Converts what is too large for a request on an edge: upload, job, download. The job's key is a digest of the source's
+ * state and the request, so the same command continues after an interruption wherever it was.
  */
 import { createHash } from "node:crypto";
 import { stat } from "node:fs/promises";
 import { resolve } from "node:path";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { JobOperation, JobRequest, JobStatus } from "../api/tensors.ts";
+import { isDirectory } from "../local/folders.ts";
 import { cardName } from "./card-name.ts";
 import { isTaken } from "../checkpoints/folder-plan.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { Bar } from "./bar.ts";
 import { receiveFile, receiveFolder } from "./receive-files.ts";
-import { isDirectory, listAll, sendFiles, sendingsOf } from "./send-files.ts";
+import { listAll, sendFiles, sendingsOf } from "./send-files.ts";
 
-/** The job's end, of which no error is left. */
+/** Returns the ended job's status. Errors: the job's error */
 export async function convertByJob(
   edge: Mxfp4Edge,
   from: string,
@@ -24,7 +25,7 @@ export async function convertByJob(
   const isFolder = isDirectory(from);
   const sendings = await sendingsOf(from, "", isFolder ? isTaken : undefined);
   const key = await keyOf(resolve(from), sendings, request);
-  // What a card calls a folder is the last of its name.
+  // The model card uses the last part of a folder's name.
   const source = `${key}/${cardName(from)}`;
   const result = `${key}.result`;
   const named = sendings.map(({ path, name }) => ({
@@ -46,7 +47,7 @@ export async function convertByJob(
   return end;
 }
 
-/** A job that an earlier call began. */
+/** A job created by an earlier call. */
 async function present(
   edge: Mxfp4Edge,
   key: string,
@@ -112,7 +113,7 @@ async function remove(
   await (isFolder ? edge.removeFolder(name) : edge.removeFile(name));
 }
 
-/** Of the same files, as they are now, and the same request. */
+/** Digest of the files' names, sizes and times, and of the request. */
 async function keyOf(
   from: string,
   sendings: readonly { path: string; name: string }[],

@@ -1,4 +1,4 @@
-/** A directory to another, by the kernels in this process. */
+/** Converts a directory to another, with the kernels in this process. */
 import { join } from "node:path";
 import pc from "picocolors";
 import type { Checkpoint } from "../checkpoints/checkpoint.ts";
@@ -22,7 +22,7 @@ import { checkNamedFor } from "./output-kind.ts";
 import { localFolder } from "./ranged-files.ts";
 import { tell } from "./tell.ts";
 
-/** Of a directory, packed or not. */
+/** Hint for outputs named like a GGUF. */
 const TO_GGUF = "`quantize --for llama.cpp` writes a GGUF";
 
 export async function convertDirectory({
@@ -66,7 +66,7 @@ export async function convertDirectory({
   );
 }
 
-/** Before the output is one of them. */
+/** Subfolders, listed before the output may become one of them. */
 async function foldersIn(
   folder: ReturnType<typeof localFolder>,
 ): Promise<string[]> {
@@ -82,7 +82,7 @@ function tellLeft(
     console.error(`missing: ${missing.join(", ")}, which loaders need`);
 }
 
-/** The same by an edge. */
+/** The same on an edge. */
 export async function convertDirectoryThere(
   edge: Mxfp4Edge,
   from: string,

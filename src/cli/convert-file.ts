@@ -1,4 +1,4 @@
-/** One file to another: by the kernels in this process, or by an edge. */
+/** Converts a file to another, with the kernels in this process or on an edge. */
 import pc from "picocolors";
 import type { FileOperation, RawOptions } from "../api/tensors.ts";
 import { bytesOf } from "../client/broken-off.ts";
@@ -34,7 +34,7 @@ type Request = Extract<
   { operation: "quantize" | "dequantize" | "repack" }
 >;
 
-/** Do what `request` says to the file of `args`; says what came of it on stderr. */
+/** Executes `request` on the file of `args`, and reports the result on stderr. */
 export async function convertFile(
   args: Arguments,
   request: Request,
@@ -59,7 +59,7 @@ export async function convertFile(
   );
 }
 
-/** What a file becomes: a GGUF one again, all else safetensors. */
+/** What a file becomes: GGUF stays GGUF, everything else becomes safetensors. */
 async function kindOf(path: string, { options }: Request): Promise<OutputKind> {
   const isRaw = ((options ?? {}) as RawOptions).raw !== undefined;
   checkThere(path);
@@ -67,7 +67,7 @@ async function kindOf(path: string, { options }: Request): Promise<OutputKind> {
   return head === "GGUF" && !isRaw ? "a GGUF" : "safetensors";
 }
 
-/** Of values that are not finite, a line a tensor. */
+/** A line per tensor with values that were kept although not finite. */
 export function tellKept({ tensors }: KeptValues): void {
   for (const [tensor, { values, first }] of tensors)
     console.error(
@@ -114,7 +114,7 @@ async function convertThere(
   bar: Bar,
 ): Promise<[from: number, to: number]> {
   const blob = await fileBlob(file);
-  // A pipe takes no part that comes again.
+  // A pipe cannot receive a part again.
   if (blob.size > WHOLE_BYTES && output !== STANDARD) {
     const end = await convertByJob(edge, file, output, request);
     return [end.totalInputBytes!, end.outputBytes];

@@ -1,17 +1,17 @@
-/** SHA-256 of stretches of bytes that go by, in a thread of its own. */
+/** SHA-256 of sections of a byte stream, in a thread of its own. */
 import { createHash } from "node:crypto";
 import { parentPort } from "node:worker_threads";
 
-/** Of a name those that are digested. */
+/** A section is digested if it has a name. */
 export type NamedStretch = { name?: string | undefined; bytes: number };
 
-/** What a chunk comes back with: the digests of what ended in it. */
+/** A chunk is returned with the digests of sections that ended in it. */
 export type Digested = {
   chunk: Uint8Array<ArrayBuffer>;
   digests: [name: string, digest: string][];
 };
 
-/** What goes by from now on. */
+/** The sections still to come. */
 let stretches: NamedStretch[] = [];
 let hash = createHash("sha256");
 

@@ -1,6 +1,6 @@
 /**
- * SHA-256 of the bytes that stand for each tensor that is to have one, as its file is written; made in a thread, for
- * it takes as long as quantizing does.
+ * SHA-256 of the bytes of selected tensors while their file is written; in a thread, since it takes as long as
+ * quantizing.
  */
 import { once } from "node:events";
 import { extname, join } from "node:path";
@@ -9,7 +9,7 @@ import { bytesOfHeads, type PlannedShard } from "../checkpoints/shards.ts";
 import type { Digested, NamedStretch } from "./digest-thread.ts";
 import type { OnWritten } from "./write-behind.ts";
 
-/** Beside this file, and built so too. */
+/** Next to this file, also when bundled. */
 const THREAD = join(
   import.meta.dirname,
   `digest-thread${extname(import.meta.filename)}`,
@@ -22,11 +22,11 @@ export class Digests {
 
   constructor(digested: ReadonlySet<string>) {
     this.#digested = digested;
-    // The command's own options of Node, such as --eval's, are nothing to a file.
+    // The process's own Node options, such as --eval, do not apply to the thread.
     this.#thread = new Worker(THREAD, { execArgv: [] });
   }
 
-  /** Those of a shard's file, whose head has so many bytes. One file after the other. */
+  /** Digests a shard's file, whose header has this many bytes. One file at a time. */
   of({ groups }: PlannedShard, fileHeadBytes: number): OnWritten {
     const stretches = groups.map(({ name, heads }): NamedStretch => ({
       name: this.#digested.has(name) ? name : undefined,

@@ -1,4 +1,4 @@
-/** A directory that is written from another: it appears under its name when it is whole. */
+/** Writes a converted directory; it appears under its name when it is complete. */
 import { copyFile, mkdir, open, rm, writeFile } from "node:fs/promises";
 import { existsSync, lstatSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -29,12 +29,12 @@ export type DirectoryOutput = {
   plan: FolderPlan;
 };
 
-/** Errors: `file_exists`, `file_not_found` without the folder above. Seconds that it took */
+/** Returns the seconds it took. Errors: `file_exists`, `file_not_found` if the parent folder is missing */
 export async function writeDirectory(output: DirectoryOutput): Promise<number> {
   const { operation, from, to, force, plan } = output;
   const { shards, texts, copies, digested } = plan;
   const bar = new Bar(operation);
-  // Before the hours that the rest may take.
+  // Fail before the rest, which may take hours.
   for (const name of copies) await localFile(join(from, name));
   try {
     await writeFolder(to, force, async (part) => {
@@ -75,7 +75,7 @@ export async function writeDirectory(output: DirectoryOutput): Promise<number> {
   return bar.seconds;
 }
 
-/** A folder that `fill` writes under another name; Ctrl-C takes that along. */
+/** Calls `fill` to write a folder under a temporary name, which is removed on Ctrl-C. */
 export async function writeFolder(
   to: string,
   force: boolean,
@@ -122,7 +122,7 @@ async function writeShard(
   }
 }
 
-/** Errors: `file_exists`, `file_not_found` without the folder above; `UsageError` for stdout */
+/** Errors: `file_exists`, `file_not_found` if the parent folder is missing; `UsageError` for stdout */
 export function checkOutputFolder(path: string, force: boolean): void {
   if (path === STANDARD)
     throw new UsageError(

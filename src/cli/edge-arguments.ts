@@ -1,4 +1,4 @@
-/** What the commands on an edge's runs can be told: which edge, and who asks. */
+/** Options of the commands on an edge's runs: the edge, and the token. */
 import type { ArgsDef } from "citty";
 import { shown } from "../api/option-kinds.ts";
 import { FILE_NAME, follows } from "../api/text-rules.ts";
@@ -23,10 +23,7 @@ export const runArgument = {
 
 export type EdgeAddress = { baseUrl: string; token: string | undefined };
 
-/**
- * `place` is where the URL was typed.
- * Errors: `UsageError` for a URL or a token that no request can bear
- */
+/** `place`: the argument of the URL. Errors: `UsageError` for an invalid URL or token */
 export function addressOf(given: Arguments, place = "--url"): EdgeAddress {
   const { url, token } = given as { url?: string; token?: string };
   const address = {
@@ -48,12 +45,12 @@ export function runOf(given: Arguments): RunClient {
   return clientOf(given).run(given.run as string);
 }
 
-/** The run that a join token opens; undefined for any other token. */
+/** The run of a join token; undefined for other tokens. */
 export function runOfToken(token: string | undefined): string | undefined {
   return /^join\.(.+)\.[\w-]+\.\d{1,16}\.[\w-]+$/.exec(token ?? "")?.[1];
 }
 
-/** Of a file or a folder of an edge, typed at `place`. Errors: `UsageError` */
+/** Checks the name of a file or folder on an edge, typed at `place`. Errors: `UsageError` */
 export function checkTypedName(place: string, name: string): void {
   if (follows(FILE_NAME, name)) return;
   throw new UsageError(

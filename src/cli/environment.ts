@@ -1,12 +1,11 @@
-/** What the environment tells, and who may have told a token. */
+/** Reads environment variables, and checks tokens. */
 import { UsageError } from "./file-arguments.ts";
 
 const TOKEN = /^[\x21-\x7e]+$/;
 
 /**
- * A variable of this project's, undefined where it is not set. An empty one is refused: what a script failed to fill
- * in would open an edge, or ask another.
- * Errors: `UsageError`
+ * A variable of this project; undefined if unset. Empty is refused: a script that failed to fill it in would open an
+ * edge, or use the wrong one. Errors: `UsageError`
  */
 export function variable(
   name: "API_TOKEN" | "MXFP4_EDGE_TOKEN" | "MXFP4_EDGE_URL",
@@ -18,7 +17,7 @@ export function variable(
   );
 }
 
-/** As a header can carry it; `place` is where it was told. Errors: `UsageError` */
+/** Checks that a header can carry the token; `place`: where it was given. Errors: `UsageError` */
 export function checkBearer(place: string, token: string): string {
   if (TOKEN.test(token)) return token;
   throw new UsageError(

@@ -74,7 +74,7 @@ function kindOf(format: Format, isThere: boolean): OutputKind {
   return isThere ? "a tar" : "a folder";
 }
 
-/** Bytes that were written. */
+/** Returns the bytes written. */
 async function exportFile(
   from: string,
   to: string,

@@ -1,11 +1,11 @@
-/** What the file commands can be told beside the operations' options, and how it was said. */
+/** Arguments of the file commands besides the operations' options, and their checks. */
 import { parseArgs } from "node:util";
 import type { ArgsDef } from "citty";
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import { closestHint } from "../formats/operations/closest-names.ts";
 import { flag, operand, valued } from "./argument.ts";
 
-/** Values of a request that cannot be: of options, of a run's config, of a step. */
+/** Codes for invalid values in a request: options, a run's config, or a step. */
 const REFUSED: readonly ErrorCode[] = [
   "invalid_config",
   "invalid_option",
@@ -16,7 +16,7 @@ const REFUSED: readonly ErrorCode[] = [
 /** A usage error: exit code 2. */
 export class UsageError extends Error {}
 
-/** By this command, or by what parses its arguments. */
+/** From this command, or from the argument parser. */
 export function isUsageError(error: unknown): boolean {
   return (
     error instanceof UsageError ||
@@ -25,8 +25,7 @@ export function isUsageError(error: unknown): boolean {
 }
 
 /**
- * What `body` refuses, told by the names that were typed: `topP` as --top-p unless `names` has another.
- * Errors: `UsageError`
+ * Rephrases errors of `body` with the typed names: `topP` as --top-p unless `names` has another. Errors: `UsageError`
  */
 export function asTyped<T>(
   body: () => T,
@@ -46,7 +45,7 @@ export function asTyped<T>(
   }
 }
 
-/** What an edge refuses of what was typed, as it would be refused here. Errors: `UsageError` */
+/** Turns an edge's refusal of typed values into a usage error. Errors: `UsageError` */
 export async function refusedAsTyped<T>(
   asked: Promise<T>,
   codes = REFUSED,
@@ -65,7 +64,7 @@ export function isRefusedOption(
   return error instanceof AppError && codes.includes(error.code);
 }
 
-/** As citty gives them: an option that was not there is undefined. */
+/** As citty parses them: missing options are undefined. */
 export type Arguments = Record<string, unknown> & { _: string[] };
 
 export const fileArguments = {
@@ -89,8 +88,8 @@ export const outputArguments = {
 } satisfies ArgsDef;
 
 /**
- * What the command was given; patterns that came more than once are put together.
- * Errors: `UsageError` for what `known` does not have, and for options without a value or repeated
+ * Returns the arguments, repeated patterns joined. Errors: `UsageError` for arguments that `known` does not have, and
+ * for options without a value or repeated
  */
 export function checkArguments(
   { args, rawArgs }: { args: Arguments; rawArgs: string[] },
@@ -125,8 +124,8 @@ export function checkArguments(
 }
 
 /**
- * The values of each option as they were typed: citty keeps the last alone, and any name.
- * Errors: `UsageError` for what `known` does not have, and for options without a value
+ * The values of each option as typed: citty keeps only the last, and accepts any name. Errors: `UsageError` for options
+ * that `known` does not have or without a value
  */
 export function optionsOf(
   rawArgs: string[],

@@ -1,4 +1,4 @@
-/** Files as sources and targets: read and written piece by piece. */
+/** Reads and writes files piece by piece. */
 import { type FileHandle, open, rm } from "node:fs/promises";
 import { lstatSync, openAsBlob, rmSync, statSync } from "node:fs";
 import { dirname } from "node:path";
@@ -10,9 +10,9 @@ import { type ByteSource, endedEarly } from "../formats/stream/source.ts";
 import { beginPart, putInPlace } from "./parts.ts";
 import { writeBehind } from "./write-behind.ts";
 
-/** Files that are read one behind the other, each from a place on to its end. */
+/** Reads several files in sequence, each from an offset to its end. */
 export class OpenFile implements ByteSource {
-  /** Of all that is read. */
+  /** Total bytes to read. */
   readonly bytes: number;
   readonly #handles: readonly FileHandle[];
   readonly #source: FileSource<FileHandle>;
@@ -28,7 +28,7 @@ export class OpenFile implements ByteSource {
     this.#source = new FileSource(readHandle, runs, { readsAhead: true });
   }
 
-  /** `onRead` is told of bytes as they are taken. */
+  /** `onRead` is called with the number of bytes taken. */
   static async open(
     files: readonly { path: string; start: number }[],
     onRead: (bytes: number) => void = () => {},
@@ -63,7 +63,7 @@ export class OpenFile implements ByteSource {
   }
 }
 
-/** In `into` if it has room. Errors: `malformed_body` where the file has become shorter */
+/** Reads into `into` if it is large enough. Errors: `malformed_body` if the file has become shorter */
 export async function readHandle(
   handle: FileHandle,
   start: number,
@@ -89,7 +89,7 @@ export async function readHandle(
   return bytes;
 }
 
-/** A file to send, which is read as it goes. Errors: `file_not_found` */
+/** A file to send, read while sending. Errors: `file_not_found` */
 export async function fileBlob(path: string): Promise<Blob> {
   if (!statSync(path, { throwIfNoEntry: false })?.isFile())
     throw notReadable(path);
@@ -98,7 +98,7 @@ export async function fileBlob(path: string): Promise<Blob> {
   });
 }
 
-/** `cause` is what the system said, or nothing of what is there and is no file. */
+/** `cause`: the system's error; undefined if it exists but is not a file. */
 export function notReadable(path: string, cause?: unknown): AppError {
   const { code } = (cause ?? {}) as NodeJS.ErrnoException;
   const why =
@@ -117,9 +117,9 @@ export function notReadable(path: string, cause?: unknown): AppError {
 }
 
 /**
- * Whether `path` may be written, before any work is done. Only a plain file is ever replaced: the
- * output is moved to its name, which would put a file in the place of a device or a link.
- * Errors: `file_exists`, `file_not_found` without its folder
+ * Checks that `path` may be written, before any work is done. Only a plain file may be replaced: the output is renamed
+ * to `path`, which would replace a device or a link by a file. Errors: `file_exists`, `file_not_found` if the folder is
+ * missing
  */
 export function checkOutput(path: string, force: boolean): void {
   const folder = dirname(path);
@@ -140,7 +140,7 @@ export function checkOutput(path: string, force: boolean): void {
   );
 }
 
-/** What cannot be written is said as what it was to be in. */
+/** Names the folder that is not writable. */
 export function notWritable(folder: string, cause?: unknown): AppError {
   return new AppError(
     "file_not_found",
@@ -149,7 +149,7 @@ export function notWritable(folder: string, cause?: unknown): AppError {
   );
 }
 
-/** Write a file that appears under its name only when it is whole, in the place of one that was there as it began. */
+/** Writes a file that appears under its name only when complete; replaces one that existed at the start. */
 export async function writeWhole(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
@@ -179,7 +179,7 @@ export async function writeWhole(
   }
 }
 
-/** Ctrl-C, or another signal that ends the process, takes `part` along, until what it gives is called. */
+/** On a signal that ends the process, removes `part`, until the returned function is called. */
 export function removeWhenEnded(part: string): () => void {
   const signals = ["SIGINT", "SIGTERM", "SIGHUP"] as const;
   const settled = (): void => {

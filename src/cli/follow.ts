@@ -1,11 +1,11 @@
-/** A run, as its events tell it. */
+/** Follows a run by its events. */
 import type { RunEvent } from "../api/run-metrics.ts";
 import type { RunState } from "../api/run-status.ts";
 import type { RunClient } from "../client/run-client.ts";
 
 export type Listener = { event(event: RunEvent): unknown };
 
-/** Give the listeners what comes, until the run has ended; returns how. */
+/** Passes events to the listeners until the run has ended; returns its final state. */
 export async function follow(
   run: RunClient,
   listeners: readonly Listener[],

@@ -86,7 +86,7 @@ export const generateCommand = defineCommand({
       return converse(write);
     }
     let text = "";
-    // What is refused is refused before anything is written.
+    // Print nothing before the request is accepted.
     let isBegun = given.json === true;
     const begin = (): void => {
       if (!isBegun) process.stdout.write(prompt);
@@ -159,7 +159,9 @@ async function writerOf(given: Arguments, options: Options): Promise<Write> {
   };
 }
 
-/** Of an edge, before a person is asked to write to it. Errors: `run_not_found`, `file_not_found` */
+/**
+ * Checks that the edge has the model before an interactive session starts. Errors: `run_not_found`, `file_not_found`
+ */
 async function checkModel(given: Arguments): Promise<void> {
   const model = given.model as string;
   if (given.folder) await filesOf(new Mxfp4Edge(addressOf(given)), model);

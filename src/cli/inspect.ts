@@ -1,4 +1,3 @@
-import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { defineCommand } from "citty";
 import { inspect, type Inspection } from "../checkpoints/inspect.ts";
@@ -6,6 +5,7 @@ import { inspectFile } from "../checkpoints/inspect-file.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
 import type { OpenBeside } from "../checkpoints/gguf-parts.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
+import { isDirectory } from "../local/folders.ts";
 import { flag, operand, valued } from "./argument.ts";
 import { checkBearer } from "./environment.ts";
 import { checkArguments } from "./file-arguments.ts";
@@ -38,7 +38,7 @@ export const inspectCommand = defineCommand({
   },
 });
 
-/** $HF_TOKEN as the hub's own programs read it: an empty one is none. */
+/** $HF_TOKEN as the hub's own programs read it: empty means none. */
 function tokenOf(typed: unknown): string | undefined {
   if (typed !== undefined) return checkBearer("--token", typed as string);
   const told = process.env.HF_TOKEN?.trim();
@@ -60,12 +60,11 @@ async function inspected(
     return withInput(path, async (kept) =>
       inspectFile(path, await localFile(kept)),
     );
-  if (statSync(path, { throwIfNoEntry: false })?.isDirectory())
-    return inspectDirectory(path);
+  if (isDirectory(path)) return inspectDirectory(path);
   return inspectNamed(basename(path), localBeside(path));
 }
 
-/** A model's files, or the GGUF that is alone in a directory. */
+/** A model's directory, or one that contains a single GGUF. */
 async function inspectDirectory(path: string): Promise<Inspection> {
   const folder = localFolder(path);
   const gguf = aloneGguf((await folder.list())!);
@@ -80,7 +79,7 @@ async function inspectNamed(
   return inspectFile(name, await open(name), open);
 }
 
-/** The URL of a file beside the one at `url`, with what else that says: a query may sign all of them. */
+/** The URL of a file next to `url`, with the same query, which may be a signature for all of them. */
 function beside(url: string, name: string): string {
   const other = new URL(url);
   other.pathname = other.pathname.replace(/[^/]*$/, name);

@@ -1,4 +1,4 @@
-/** An inspection as a person reads it: tensors of a kind in one line, then what each loader takes. */
+/** An inspection for display: similar tensors in one line, then what each loader supports. */
 import pc from "picocolors";
 import type { Inspection } from "../checkpoints/inspect.ts";
 import {

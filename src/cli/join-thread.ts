@@ -1,4 +1,4 @@
-/** One trainer of `mxfp4-edge join`, in a thread of its own. */
+/** A trainer of `mxfp4-edge join`, in a thread of its own. */
 import { messageOf } from "../api/errors.ts";
 import { setImmediate } from "node:timers/promises";
 import { parentPort, workerData } from "node:worker_threads";
@@ -13,7 +13,7 @@ import type { TrainingService } from "../training/service.ts";
 import { NodeFetcher } from "./node-fetcher.ts";
 import { type PullRequest, pullThrough } from "./shared-pulls.ts";
 
-/** Where a run is. */
+/** Edge, token and run. */
 export type RunAddress = {
   baseUrl: string;
   token: string | undefined;
@@ -77,7 +77,7 @@ async function train(): Promise<void> {
   tell({ type: "ended", outcome });
 }
 
-/** As this thread reaches the run: parameters by the process, which pulls them for all threads. */
+/** The run's service for this thread: the process pulls parameters for all threads. */
 function serviceOf(client: RunClient): TrainingService {
   let createdMs: number | undefined;
   return {

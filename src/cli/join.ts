@@ -4,7 +4,7 @@ import pc from "picocolors";
 import { AppError } from "../api/errors.ts";
 import { hasEnded } from "../api/run-status.ts";
 import { Client } from "../client/client.ts";
-import { askedTwice, onEndSignal } from "../local/signals.ts";
+import { askedTwice, INTERRUPTED, onEndSignal } from "../local/signals.ts";
 import { flag, operand, valued } from "./argument.ts";
 import { addressOf, runOfToken } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
@@ -29,9 +29,6 @@ const args = {
   ),
   json: flag("Print a line of JSON per microbatch"),
 } satisfies ArgsDef;
-
-/** As a shell reports an end by Ctrl-C. */
-const LEFT = 130;
 
 export const joinCommand = defineCommand({
   args,
@@ -65,7 +62,7 @@ export const joinCommand = defineCommand({
   },
 });
 
-/** Until all have ended, or a person ends them. */
+/** Trains until all trainers have ended, or the user ends them. */
 async function train(
   run: RunAddress,
   trainers: readonly string[],
@@ -89,7 +86,7 @@ async function train(
         console.error(pc.yellow("leaving; Ctrl-C again to leave at once"));
         threads.leave();
       },
-      () => process.exit(LEFT),
+      () => process.exit(INTERRUPTED),
     ),
   );
   await threads.ended;

@@ -1,4 +1,4 @@
-/** Trainers of this machine in a run of an edge, each a thread. */
+/** Trainers of this machine in a run on an edge, each a thread. */
 import { extname, join } from "node:path";
 import { Worker } from "node:worker_threads";
 import { messageOf } from "../api/errors.ts";
@@ -8,29 +8,28 @@ import type { RunAddress, ThreadMessage, ThreadTask } from "./join-thread.ts";
 import { NodeFetcher } from "./node-fetcher.ts";
 import { SharedPulls } from "./shared-pulls.ts";
 
-/** Beside this file, and built so too. */
+/** Next to this file, also when bundled. */
 const THREAD = join(
   import.meta.dirname,
   `join-thread${extname(import.meta.filename)}`,
 );
-/** A trainer is lost whose threads have died so often and once more, with no microbatch done between. */
+/** A trainer is given up if its thread dies more often than this without completing a microbatch in between. */
 const MOST_DEATHS = 4;
-/** Its V8 has the relaxed SIMD that trainers' kernels are of. */
+/** Its V8 has relaxed SIMD, which the trainers' kernels need. */
 const LEAST_NODE = 22;
 
 export type JoinedMicrobatch = Extract<ThreadMessage, { type: "microbatch" }>;
 
 export type JoinedThreads = {
-  /** When all have ended. Errors: where all are lost, what the first was lost by */
+  /** Resolves when all have ended. Errors: if all failed, the first one's error */
   ended: Promise<void>;
-  /** End now; what they hold is open again. */
+  /** Ends now; their leases are freed. */
   leave(): void;
 };
 
 /**
- * Start trainers of these names; `report` gets a line for each trouble that a trainer meets and goes on after, one for each thread
- * that dies and has another take its place, and one for each trainer that is lost while others go on.
- * Errors: a Node that has no relaxed SIMD
+ * Starts trainers with these names; `report` receives a line for each error after which a trainer continues, each
+ * thread that is replaced, and each trainer that fails while others continue. Errors: Node without relaxed SIMD
  */
 export function joinThreads(
   run: RunAddress,
@@ -64,7 +63,7 @@ export function joinThreads(
     if (lost.length === trainers.length) throw lost[0];
   }
 
-  /** One thread after another, until one reports the trainer's end. Errors: as the last one's */
+  /** Restarts threads until one reports the trainer's end. Errors: the last thread's */
   async function keepTraining(trainer: string): Promise<void> {
     let deaths = 0;
     while (!leaving.signal.aborted) {
@@ -78,7 +77,7 @@ export function joinThreads(
     }
   }
 
-  /** Until the trainer's end. Errors: `Refusal`; what its thread died of */
+  /** Runs one thread until the trainer's end. Errors: `Refusal`; the thread's error */
   async function oneThread(trainer: string, onWork: () => void): Promise<void> {
     const workerData: ThreadTask = { ...run, trainer };
     const worker = new Worker(THREAD, { workerData });
@@ -112,10 +111,10 @@ export function joinThreads(
   }
 }
 
-/** The run takes no more of a trainer: another thread of it would be refused as well. */
+/** The run refuses the trainer: another thread would be refused too. */
 class Refusal extends Error {}
 
-/** A trainer's name that runs take, of any text; this process's own. */
+/** A valid name for trainers from any text, unique to this process. */
 export function trainersName(text: string): string {
   const letters = text
     .replace(/[^A-Za-z0-9._-]+/g, "-")
@@ -123,7 +122,7 @@ export function trainersName(text: string): string {
   return `${letters.slice(0, 40) || "node"}-${process.pid}`;
 }
 
-/** Of so many trainers of one machine. */
+/** Names of `count` trainers. */
 export function trainerNames(name: string, count: number): string[] {
   return Array.from({ length: count }, (_, index) => `${name}-${index + 1}`);
 }

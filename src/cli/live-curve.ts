@@ -1,4 +1,4 @@
-/** The curve of a run's training losses, as its events tell them. */
+/** The curve of a run's training loss, from its events. */
 import type { RunEvent } from "../api/run-metrics.ts";
 import type { Listener } from "./follow.ts";
 import { lossCurve } from "./loss-curve.ts";
@@ -6,7 +6,7 @@ import { lossCurve } from "./loss-curve.ts";
 export class LiveCurve implements Listener {
   readonly #points: { step: number; loss: number }[] = [];
 
-  /** Its lines; none before there are two losses. */
+  /** Lines of the curve; empty until there are two losses. */
   lines(): string[] {
     if (this.#points.length < 2) return [];
     return lossCurve(this.#points).split("\n");

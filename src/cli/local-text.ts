@@ -1,4 +1,4 @@
-/** Text by the kernels in this process. */
+/** Text generation with the kernels in this process. */
 import { statSync } from "node:fs";
 import { basename } from "node:path";
 import { setImmediate as turn } from "node:timers/promises";
@@ -12,13 +12,16 @@ import { loadDecodeFile, loadKernelsFile } from "../kernels/load-file.ts";
 import { checkpointBytes, modelFile } from "../training/checkpoint-file.ts";
 import { localBeside, localFolder } from "./ranged-files.ts";
 
-/** What a person's text begins with, and how it goes on. */
+/** Options with the prompt. */
 export type TextOptions = WritingOptions & {
   prompt: string;
   signal?: AbortSignal;
 };
 
-/** The model of a directory, a GGUF, also one that is alone in a directory, or a run's checkpoint. Errors: `file_not_found`, and those of `openTextModel` */
+/**
+ * The model of a directory, a GGUF (also alone in a directory), or a run's checkpoint. Errors: `file_not_found`, and
+ * those of `openTextModel`
+ */
 export async function localModel(path: string): Promise<Folder> {
   const found = statSync(path, { throwIfNoEntry: false });
   if (!found?.isDirectory())
@@ -40,7 +43,7 @@ export async function openWriter(
   return new Writer(await opened.load(weights));
 }
 
-/** Between two tokens, signals and events have their turn; a signal ends the text. */
+/** Yields to the event loop between tokens; `signal` stops the text. */
 export async function* writePieces(
   writer: Writer,
   { prompt, signal, ...options }: TextOptions,
@@ -56,7 +59,7 @@ export async function* writePieces(
   }
 }
 
-/** What a checkpoint's bytes write, the prompt before it. */
+/** The prompt and its continuation by a checkpoint. */
 export async function textOf(
   checkpoint: Uint8Array,
   options: TextOptions,

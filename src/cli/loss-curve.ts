@@ -1,4 +1,4 @@
-/** A curve for a terminal: braille, four dots a row and two a column. */
+/** A curve for a terminal, in braille characters of 2 × 4 dots. */
 
 const COLUMNS = 60;
 const ROWS = 10;
@@ -13,8 +13,8 @@ const DOTS = [
 type Point = { step: number; loss: number };
 
 /**
- * `points` in order of their steps, two at least. Each column of dots shows the mean of those that fall on it, and one
- * on which none falls lies on the line between its neighbours.
+ * `points`: at least two, ordered by step. Each column of dots shows the mean of its points; columns without points are
+ * interpolated linearly.
  */
 export function lossCurve(points: readonly Point[]): string {
   const [first, last] = [points[0]!.step, points.at(-1)!.step];

@@ -1,6 +1,6 @@
 /**
- * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0
- * success, 1 failure, 2 usage error, 130 interrupted by Ctrl-C.
+ * The command `mxfp4-edge`. Results go to files and stdout, everything else to stderr. Exit codes: 0 success, 1
+ * failure, 2 usage error, 130 interrupted by Ctrl-C.
  */
 import { runCommand } from "citty";
 import pc from "picocolors";
@@ -82,7 +82,7 @@ async function main(typed: string[]): Promise<number | void> {
       return await byNewerNode(typed);
     endWithCaller();
     const { command, args } = await load(name);
-    // citty would call for an operand first, and keep silent about what was typed in its place.
+    // Checked first: citty would complain about a missing operand, not about the unknown option typed instead.
     optionsOf(rawArgs, args);
     await runCommand(command, { rawArgs });
     return;
@@ -100,6 +100,6 @@ async function main(typed: string[]): Promise<number | void> {
 endWithReader();
 const typed = process.argv.slice(2);
 const code = await main(typed);
-// A command may have set one of its own.
+// A command may have set its own.
 if (code !== undefined) process.exitCode = code;
 if (NEWER_NODE.includes(typed[0] ?? "")) process.exit();

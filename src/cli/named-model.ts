@@ -1,21 +1,21 @@
-/** Where a model lies that a person named. */
+/** Finds a model named by the user. */
 import { existsSync } from "node:fs";
 import { basename, join, relative } from "node:path";
 import { CONFIG_FILE } from "../checkpoints/checkpoint.ts";
+import { isDirectory, subfolders } from "../local/folders.ts";
 import { STATE_FOLDER } from "../local/places.ts";
 import { called } from "./called.ts";
 import { notReadable } from "./files.ts";
 import { Remedied } from "./next-step.ts";
-import { isDirectory } from "./send-files.ts";
 import { shellWord } from "./shell-word.ts";
-import { folders, keptFilesIn, runsFolder } from "./train/kept-runs.ts";
+import { keptFilesIn, runsFolder } from "./train/kept-runs.ts";
 
-/** So many runs are told of one who named none that there is. */
+/** How many kept runs an error lists. */
 const TOLD_RUNS = 5;
 
 /**
- * Its directory or file; of a folder in which `train` has kept a run, the checkpoint.
- * Errors: `file_not_found`, with what there is, for what `command` may be called with
+ * The directory or file; for a folder of a run kept by `train`, its checkpoint. Errors: `file_not_found`, with a remedy
+ * that suggests existing runs for `command`
  */
 export function namedModel(
   named: string,
@@ -35,7 +35,7 @@ export function namedModel(
 }
 
 function remedy(named: string, command: string, stateFolder: string): string {
-  const kept = folders(runsFolder(stateFolder)).filter((folder) =>
+  const kept = subfolders(runsFolder(stateFolder)).filter((folder) =>
     existsSync(keptFilesIn(folder).checkpoint),
   );
   const shown = (folder: string): string =>

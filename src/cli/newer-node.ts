@@ -1,6 +1,6 @@
 /**
- * The Node that starts runtimes and trains: this one, or where the system's is too old the one that came with the
- * package, in a process of its own that has the same terminal.
+ * Runs a command with a newer Node if the current one is too old: the one installed with the package, in a child
+ * process with the same terminal.
  */
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -8,9 +8,9 @@ import { createRequire } from "node:module";
 import { dirname, join } from "node:path";
 import { endWithParent } from "../local/npm-parent.ts";
 
-/** It has node:sqlite and relaxed SIMD, and Miniflare runs on it. */
+/** Has node:sqlite and relaxed SIMD, and runs Miniflare. */
 const LEAST = { major: 22, minor: 13 };
-/** Whose process called this one, in its environment. */
+/** Environment variable with the calling process's pid. */
 const CALLER = "MXFP4_EDGE_CALLER";
 const SIGNALS: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
@@ -19,10 +19,7 @@ export function isNewEnough(version = process.versions.node): boolean {
   return major > LEAST.major || (major === LEAST.major && minor >= LEAST.minor);
 }
 
-/**
- * Do what was typed by the Node that came along; returns its exit code.
- * Errors: none came along
- */
+/** Runs the command with the installed newer Node; returns its exit code. Errors: none is installed */
 export async function byNewerNode(typed: readonly string[]): Promise<number> {
   const child = spawn(newerNode(), [process.argv[1]!, ...typed], {
     stdio: "inherit",
@@ -30,14 +27,14 @@ export async function byNewerNode(typed: readonly string[]): Promise<number> {
   });
   for (const signal of SIGNALS)
     process.on(signal, () => {
-      // A terminal sends it to both.
+      // A terminal sends SIGINT to both.
       if (signal !== "SIGINT" || !process.stdin.isTTY) child.kill(signal);
     });
   const [code] = (await once(child, "close")) as [number | null];
   return code ?? 1;
 }
 
-/** In a process that `byNewerNode` has started: end when the one that was called is gone. */
+/** In a process started by `byNewerNode`: ends when its caller has ended. */
 export function endWithCaller(): void {
   const caller = process.env[CALLER];
   if (caller === undefined) return;

@@ -1,4 +1,4 @@
-/** What a person may do about an error that is none of the call: a line, or nothing where nobody knows. */
+/** What a user can do about an error that is not a usage error: a line, or undefined if unknown. */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import { BrokenOff, Unanswered } from "../client/broken-off.ts";
 import { called } from "./called.ts";
@@ -25,7 +25,7 @@ const STEPS: Partial<Record<ErrorCode, () => string>> = {
 const ASK_AGAIN =
   "The edge or the connection failed during the response: repeat the command";
 
-/** One that brings what may be done about it. */
+/** An error with its own remedy. */
 export class Remedied extends AppError {
   readonly remedy: string;
 

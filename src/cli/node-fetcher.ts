@@ -1,9 +1,8 @@
 /**
- * The network as `node:http` has it, for trainers: half a megabyte that is pushed costs a third of the CPU that it costs
- * by `fetch`, whose bodies are streams of objects, and parameters that are pulled two thirds.
+ * `fetch` by `node:http`, for trainers: pushing half a megabyte costs a third of the CPU time of `fetch`, whose bodies
+ * are streams of objects, and pulling parameters two thirds.
  *
- * Whatever is more than a plain request and a plain answer, a body that is a stream, a redirect, a compressed answer,
- * goes by `fetch`.
+ * Anything but a plain request and answer (a streamed body, a redirect, a compressed answer) uses `fetch`.
  */
 import { Agent, type IncomingMessage, request } from "node:http";
 import { Agent as SecureAgent, request as secureRequest } from "node:https";
@@ -17,7 +16,7 @@ export class NodeFetcher implements Fetcher {
   readonly #agent = new Agent(KEPT);
   readonly #secureAgent = new SecureAgent(KEPT);
 
-  /** Rejects where no answer begins, as `fetch` does. A signal ends it until then. */
+  /** Rejects if no answer begins, like `fetch`. A signal aborts until then. */
   async fetch(url: string, init: RequestInit = {}): Promise<Response> {
     const { body } = init;
     const isPlain = typeof body === "string" || body instanceof Uint8Array;
@@ -65,7 +64,7 @@ export class NodeFetcher implements Fetcher {
   }
 }
 
-/** An answer whose body is taken as it comes from the socket; what is asked for as a stream is one. */
+/** An answer whose body is read directly from the socket; `body` converts it to a stream. */
 class MessageResponse extends Response {
   readonly #message: IncomingMessage;
   #stream: ReadableStream<Uint8Array<ArrayBuffer>> | undefined;
@@ -90,7 +89,7 @@ class MessageResponse extends Response {
     return this.#message.readableDidRead;
   }
 
-  /** All of the body. Rejects where it breaks off. */
+  /** The whole body. Rejects if it breaks off. */
   override async bytes(): Promise<Uint8Array<ArrayBuffer>> {
     const declared = this.headers.get("content-length");
     if (declared === null) {

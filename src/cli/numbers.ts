@@ -1,7 +1,7 @@
-/** Numbers that a person typed after an option. */
+/** Parses numeric options. */
 import { UsageError } from "./file-arguments.ts";
 
-/** From `least` on. */
+/** `least` or more. */
 export function wholeNumber(
   name: string,
   typed: unknown,
@@ -37,7 +37,7 @@ export function positive(name: string, text: string): number {
   return value;
 }
 
-/** A whole number, where one was typed. */
+/** A whole number, if given. */
 export function optionalCount(
   name: string,
   text: unknown,
@@ -46,7 +46,7 @@ export function optionalCount(
   return text === undefined ? undefined : wholeNumber(name, text, least);
 }
 
-/** A whole number, or `fallback` where nothing was typed. */
+/** A whole number, or `fallback` if not given. */
 export function count(
   name: string,
   text: string | undefined,

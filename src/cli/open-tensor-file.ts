@@ -1,4 +1,4 @@
-/** A file of tensors that is read here from its start to its end, or a GGUF in several files. */
+/** Opens a local tensor file for sequential reading; also a GGUF split into several files. */
 import { basename, dirname, join } from "node:path";
 import type { RawOptions } from "../api/tensors.ts";
 import { joinedFile, readGgufParts } from "../checkpoints/gguf-parts.ts";
@@ -9,14 +9,14 @@ import { OpenFile } from "./files.ts";
 import { localBeside } from "./ranged-files.ts";
 
 export type OpenTensorFile = {
-  /** Its head is read; `source` gives its data. */
+  /** The parsed header; `source` is at the start of the data. */
   input: TensorFile;
   source: OpenFile;
-  /** Where it lies. */
+  /** Paths of its files. */
   paths: readonly string[];
 };
 
-/** `onRead` is told of bytes as they are taken, `begin` before of how many there are. Errors: those of `readTensorFile` */
+/** `begin` receives the number of bytes to read, then `onRead` those taken. Errors: those of `readTensorFile` */
 export async function openTensorFile(
   path: string,
   options: RawOptions,

@@ -1,4 +1,4 @@
-/** Declared options on the command line: what citty is told of them, and what they were given as. */
+/** Declared options as command line arguments: definitions for citty, and parsing. */
 import type { ArgsDef } from "citty";
 import { AppError } from "../api/errors.ts";
 import type { Options, ValuesOf } from "../api/option-kinds.ts";
@@ -9,7 +9,7 @@ import {
 } from "../api/option-text.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
 
-/** How a value is called in the help. */
+/** Value names in the help. */
 const HINTS = {
   whole: "N",
   patterns: "NAMES",
@@ -32,10 +32,7 @@ function argumentOf(option: TextOption["option"]): ArgsDef[string] {
     : { type: "string", valueHint: HINTS[option.kind], description };
 }
 
-/**
- * The options of a table among the arguments.
- * Errors: `UsageError`
- */
+/** The values of a table's options. Errors: `UsageError` */
 export function optionsFrom<T extends Options>(
   table: T,
   args: Arguments,

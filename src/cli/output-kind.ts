@@ -1,7 +1,4 @@
-/**
- * Names by which a person or a program would take an output for another kind of thing than it is: llama.cpp loads no
- * folder that is called model.gguf.
- */
+/** Refuses output names with the extension of another kind: llama.cpp would not load a folder called model.gguf. */
 import { extname } from "node:path";
 import { UsageError } from "./file-arguments.ts";
 
@@ -17,8 +14,7 @@ const KINDS = {
 export type OutputKind = (typeof KINDS)[keyof typeof KINDS] | "a folder";
 
 /**
- * `other` is said of how the kind that the name is of is written, where it can be. What has no ending, or one that is
- * none of these, may be anything.
+ * `other`: how to write the kind that the name suggests, if possible. Names without a known extension are accepted.
  * Errors: `UsageError`
  */
 export function checkNamedFor(

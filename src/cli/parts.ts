@@ -1,6 +1,6 @@
 /**
- * What is written stands beside its place, under a name with the number of the process, until it is whole. What a
- * process that was killed has left there goes with the next one that writes to the same place.
+ * Output is written next to its destination under a temporary name with the process's pid, until it is complete. What
+ * killed processes left there is removed by the next one that writes to the same destination.
  */
 import { createHash } from "node:crypto";
 import { lstatSync } from "node:fs";
@@ -9,13 +9,13 @@ import { basename, dirname, join, resolve } from "node:path";
 import { AppError } from "../api/errors.ts";
 import { isAlive } from "../local/alive.ts";
 
-/** Of a name, in file systems; what is put around it here is shorter than the rest. */
+/** Limit of file systems; the affixes added here are shorter than the rest. */
 const MAX_NAME_BYTES = 255;
 const MAX_STEM_BYTES = MAX_NAME_BYTES - 24;
-/** Under way here: another thread's or call's is no dead process's. */
+/** Temporary files of this process, which may have several threads or calls. */
 const own = new Set<string>();
 
-/** A name for what becomes `to`, once what a killed process has left of it is gone; `ended` when it is called so no more. */
+/** A temporary name for `to`, after removing what killed processes left; call `ended` when it is no longer used. */
 export async function beginPart(
   to: string,
 ): Promise<{ part: string; ended: () => void }> {
@@ -27,13 +27,13 @@ export async function beginPart(
   return { part, ended: () => own.delete(part) };
 }
 
-/** Remove what is called `stem` and then as `pattern` says, with the number of a process that has ended. */
+/** Removes files named `stem` and `pattern` whose pid belongs to an ended process. */
 export async function sweep(
   folder: string,
   stem: string,
   pattern: RegExp,
 ): Promise<void> {
-  // What cannot be listed is told by what writes there.
+  // If the folder cannot be listed, writing to it reports the error.
   const names = await readdir(folder).catch(() => []);
   for (const name of names) {
     if (!name.startsWith(stem)) continue;
@@ -45,8 +45,8 @@ export async function sweep(
 }
 
 /**
- * The whole part gets its name. A folder that is there, and is to be replaced, is put aside first, so that there is never half of it.
- * Errors: `file_exists` for what has come there meanwhile
+ * Renames the complete part. A folder to be replaced is first renamed, so that there is never a partial one. Errors:
+ * `file_exists` if `to` was created meanwhile
  */
 export async function putInPlace(
   part: string,
@@ -74,13 +74,13 @@ export async function putInPlace(
   await rm(old, { recursive: true, force: true });
 }
 
-/** Of a long name, a short one that is its alone. */
+/** A short, unique substitute for long names. */
 function stemOf(name: string): string {
   if (Buffer.byteLength(name) <= MAX_STEM_BYTES) return `.${name}`;
   return `.${createHash("sha256").update(name).digest("hex").slice(0, 32)}`;
 }
 
-/** A number that is this process's own is of one before it, as in containers, where each is the first. */
+/** This process's own pid in a name is that of an earlier process, as in containers, where pids are equal. */
 function isWriting(pid: number): boolean {
   return pid !== process.pid && isAlive(pid);
 }

@@ -1,4 +1,4 @@
-/** What a command came to, on stdout: as JSON where `--json` asks for it, else as `render` tells it. */
+/** Prints a command's result to stdout: as JSON with `--json`, else by `render`. */
 export function printAnswer<T>(
   isJson: unknown,
   answer: T,

@@ -1,13 +1,14 @@
-/** A run's progress for a person: one line that changes on a terminal, a line now and then elsewhere. */
+/** A run's progress: a line that is redrawn on a terminal, elsewhere a line from time to time. */
 import pc from "picocolors";
 import type { Dataset } from "../api/dataset.ts";
 import type { RunEvent, StepMetrics } from "../api/run-metrics.ts";
+import { duration } from "./duration.ts";
 
-/** Where there is no terminal, this share of the steps gets a line. */
+/** Number of lines for the whole run without a terminal. */
 const PLAIN_LINES = 40;
-/** Speed is that of so many steps past. */
+/** Number of recent steps from which the speed is computed. */
 const WINDOW = 20;
-/** What is drawn above the line costs more than it. */
+/** Drawing the lines above costs more than the line itself. */
 const REDRAW_MS = 100;
 
 type Output = Pick<NodeJS.WriteStream, "write"> & {
@@ -16,7 +17,7 @@ type Output = Pick<NodeJS.WriteStream, "write"> & {
   rows?: number;
 };
 
-/** Of the line, in order; one that there is nothing of is empty. */
+/** Parts of the line, in order; may be empty. */
 type Parts = Record<"step" | "loss" | "valLoss" | "speed" | "eta", string>;
 
 export class Progress {
@@ -25,18 +26,18 @@ export class Progress {
   readonly #recent: StepMetrics[] = [];
   readonly #above: (() => string[]) | undefined;
   #valLoss = "-";
-  /** Lines that change. */
+  /** Number of lines that are redrawn. */
   #height = 0;
   #drawnMs = -Infinity;
 
-  /** `above` are lines that change too, over the one, on a terminal. */
+  /** `above`: further redrawn lines above, on a terminal. */
   constructor(out: Output, steps: number, above?: () => string[]) {
     this.#out = out;
     this.#steps = steps;
     this.#above = above;
   }
 
-  /** Show what an event changes. */
+  /** Shows an event. */
   event(event: RunEvent): void {
     if (event.type === "step") this.#step(event.metrics);
     else if (event.type === "evaluation") this.#evaluation(event);
@@ -64,7 +65,7 @@ export class Progress {
     } else this.line(pc.dim(`run is ${event.state}`));
   }
 
-  /** Show how far a dataset is that gets a tokenizer. */
+  /** Shows the progress of training a dataset's tokenizer. */
   dataset({ name, tokenizer, state, progress }: Dataset): void {
     if (tokenizer === "byte" || !this.#out.isTTY) return;
     this.#clear();
@@ -75,13 +76,13 @@ export class Progress {
     this.#height = 1;
   }
 
-  /** A line that stays. */
+  /** A permanent line. */
   line(text: string): void {
     this.#clear();
     this.#out.write(`${text}\n`);
   }
 
-  /** A line to stderr, between the others. */
+  /** A permanent line on stderr. */
   warn(text: string): void {
     this.#clear();
     console.error(text);
@@ -102,12 +103,12 @@ export class Progress {
     }
   }
 
-  /** Of a terminal that does not know its size, those of most. */
+  /** Default for terminals without a known size. */
   get #columns(): number {
     return this.#out.columns || 80;
   }
 
-  /** What is above the line stays, unless the terminal is too narrow for it: lines that wrap are no curve. */
+  /** Prints the lines above permanently, unless they would wrap. */
   keepAbove(): void {
     const lines = this.#above?.() ?? [];
     if (this.#out.isTTY && !this.#isWideFor(lines)) return;
@@ -128,7 +129,7 @@ export class Progress {
     this.#height = lines.length;
   }
 
-  /** What is above the line; nothing where the terminal has no room, since lines that wrap or have left are not cleared. */
+  /** The lines above; none if the terminal is too small, since wrapped or scrolled lines cannot be cleared. */
   #fitting(): string[] {
     const above = this.#above?.() ?? [];
     const rows = this.#out.rows || 24;
@@ -176,7 +177,7 @@ export class Progress {
   }
 }
 
-/** Without what matters least, of as many columns as there are. */
+/** Omits the least important parts that do not fit. */
 function shortened(parts: Parts, columns: number): string {
   const shown = { ...parts };
   for (const name of ["speed", "valLoss", "eta"] as const)
@@ -192,10 +193,7 @@ export function lossText(value: number | null): string {
   return value === null ? "-" : value.toFixed(4);
 }
 
-/**
- * By the token, and in parentheses by the byte, where a token is none; what an earlier release told has the
- * first alone.
- */
+/** Loss per token, and in parentheses per byte if it differs; metrics of earlier releases have only the first. */
 export function losses(
   perToken: number | null,
   perByte: number | null | undefined,
@@ -203,11 +201,6 @@ export function losses(
 ): string {
   if (perToken === (perByte ?? perToken)) return lossText(perToken);
   return `${lossText(perToken)} (${lossText(perByte!)}${unit})`;
-}
-
-function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
 function fingerprintText(fingerprint: string | null): string {

@@ -1,4 +1,4 @@
-/** A model's directory to another, which a loader takes. */
+/** Quantizes a model's directory for a loader. */
 import { checkConfigSizes } from "../checkpoints/config-sizes.ts";
 import { DIRECTORY_OPTIONS, SELECTION_OPTIONS } from "../api/options.ts";
 import { withDefaults } from "../api/option-kinds.ts";
@@ -14,7 +14,7 @@ import { showDirectory } from "./show-directory.ts";
 
 export type DirectoryRequest = {
   from: string;
-  /** Without it, what would be done is printed. */
+  /** If undefined, only prints what would be done. */
   to: string | undefined;
   asJson: boolean;
   force: boolean;

@@ -1,4 +1,4 @@
-/** A model's directory to one GGUF, which llama.cpp loads. */
+/** Quantizes a model's directory to a single GGUF for llama.cpp. */
 import { checkConfigSizes } from "../checkpoints/config-sizes.ts";
 import { join } from "node:path";
 import pc from "picocolors";
@@ -31,7 +31,7 @@ import { tell } from "./tell.ts";
 
 export async function quantizeGguf(request: {
   from: string;
-  /** Without it, what would be done is printed. */
+  /** If undefined, only prints what would be done. */
   to: string | undefined;
   asJson: boolean;
   force: boolean;

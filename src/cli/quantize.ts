@@ -1,4 +1,3 @@
-import { statSync } from "node:fs";
 import { type ArgsDef, defineCommand } from "citty";
 import type { ValuesOf } from "../api/option-kinds.ts";
 import { textName } from "../api/option-text.ts";
@@ -7,6 +6,7 @@ import {
   NOT_OF_FOLDER,
   NOT_OF_FOLDER_TO_GGUF,
 } from "../checkpoints/folder-request.ts";
+import { isDirectory } from "../local/folders.ts";
 import { flag } from "./argument.ts";
 import { convertDirectoryThere } from "./convert-directory.ts";
 import { convertFile, edgeOf } from "./convert-file.ts";
@@ -115,7 +115,7 @@ export const quantizeCommand = defineCommand({
       );
     if (!isShown && output === undefined)
       throw new UsageError("Expected --output, got none");
-    if (statSync(file!, { throwIfNoEntry: false })?.isDirectory()) {
+    if (isDirectory(file!)) {
       await quantizeFolder(given, { ...options, ...directory });
       return;
     }

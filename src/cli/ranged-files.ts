@@ -1,4 +1,4 @@
-/** Files and folders, here and by http, of which parts are read. */
+/** Files and folders, local or by HTTP, that are read by ranges. */
 import { open, readdir, readFile, stat } from "node:fs/promises";
 import { basename, dirname, join } from "node:path";
 import { AppError } from "../api/errors.ts";
@@ -9,7 +9,7 @@ import {
 } from "../checkpoints/read-heads.ts";
 import { notReadable, readHandle } from "./files.ts";
 
-/** Of an index or a config: more is no such file. */
+/** Limit for an index or a config. */
 const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 
 export function localFolder(path: string): Folder {
@@ -35,7 +35,7 @@ export function localFolder(path: string): Folder {
   };
 }
 
-/** The files that are read of, each opened once. */
+/** Opens each file of `reads` once. */
 export async function openedFiles(
   reads: readonly { file: string }[],
   open: Folder["open"],
@@ -50,7 +50,7 @@ type Entry = { name: string; isFolder: boolean };
 
 const nameOf = ({ name }: Entry) => name;
 
-/** Links are what they lead to; one that leads nowhere is a file that is not there. */
+/** Links are followed; a dangling link counts as a file, which does not exist. */
 async function entriesOf(path: string): Promise<Entry[]> {
   const entries = await readdir(path, { withFileTypes: true });
   return Promise.all(
@@ -71,8 +71,8 @@ function leadsToFolder(link: string): Promise<boolean> {
 }
 
 /**
- * Each part is read as the file was found: of two versions nothing whole would come.
- * Errors: `file_not_found`; as it is read, `file_changed`
+ * Every read checks that the file is unchanged: mixed versions would be corrupt. Errors: `file_not_found`; on reading,
+ * `file_changed`
  */
 export async function localFile(path: string): Promise<RangedFile> {
   const status = await stat(path).catch((cause: unknown) => {
@@ -105,7 +105,7 @@ export async function localFile(path: string): Promise<RangedFile> {
   };
 }
 
-/** The files that lie where `path` does, itself among them. */
+/** Opens files in the folder of `path`, itself included. */
 export function localBeside(path: string): Folder["open"] {
   const [folder, own] = [dirname(path), basename(path)];
   return (name) => localFile(name === own ? path : join(folder, name));
@@ -113,7 +113,7 @@ export function localBeside(path: string): Folder["open"] {
 
 /** A folder at a URL, such as a model's `…/resolve/main/`; it cannot be listed. */
 export function remoteFolder(url: string, token: string | undefined): Folder {
-  // A name may have signs that say something else in a URL.
+  // A name may contain characters with a meaning in URLs.
   const at = (name: string) => new URL(encodeURIComponent(name), url).href;
   return {
     list: () => Promise.resolve(undefined),
@@ -132,7 +132,7 @@ export function remoteFolder(url: string, token: string | undefined): Folder {
   };
 }
 
-/** Errors: `file_not_found` for a URL that does not answer ranges */
+/** Errors: `file_not_found` for a URL that does not support ranges */
 export async function remoteFile(
   url: string,
   token: string | undefined,
@@ -158,7 +158,7 @@ async function range(
   const told = /^bytes \d+-\d+\/(\d+)$/.exec(
     response.headers.get("Content-Range") ?? "",
   );
-  // A whole file in place of a part would be gigabytes.
+  // A whole file instead of a part may be gigabytes.
   if (response.status !== 206 || !told) throw await refused(url, response);
   return [new Uint8Array(await response.arrayBuffer()), Number(told[1])];
 }

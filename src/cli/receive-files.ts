@@ -1,6 +1,6 @@
 /**
- * Files and folders of an edge to this machine. What a killed download left goes on, in the version that
- * it was of, whose ETag its name bears; what is whole gets its own name.
+ * Downloads files and folders from an edge. A partial download is named by its version's ETag, and continued if that is
+ * unchanged; a complete one gets its final name.
  */
 import { createHash } from "node:crypto";
 import { open, readdir, rename, rm, stat } from "node:fs/promises";
@@ -14,11 +14,11 @@ import type { Bar } from "./bar.ts";
 import { putInPlace } from "./parts.ts";
 import { notWritable } from "./files.ts";
 
-/** Files of a folder at once. */
+/** Parallel downloads of a folder. */
 const PARALLEL = 3;
 const END = Number.MAX_SAFE_INTEGER;
 
-/** Bytes that came. */
+/** Downloads a file, or continues a partial download. */
 export async function receiveFile(
   edge: Mxfp4Edge,
   name: string,
@@ -26,7 +26,7 @@ export async function receiveFile(
   bar: Bar,
 ): Promise<void> {
   const left = await partOf(to);
-  // From its last byte, so that one that is whole asks for something too.
+  // From the last byte on, so that the range is not empty for a complete file.
   const start = Math.max(0, (left?.bytes ?? 0) - 1);
   let from = start;
   let response = await edge
@@ -67,7 +67,7 @@ export async function receiveFile(
   await rename(part, to);
 }
 
-/** The files of a folder, which appears under its name when all have come. */
+/** Downloads a folder, which appears under its name when it is complete. */
 export async function receiveFolder(
   edge: Mxfp4Edge,
   folder: string,
@@ -81,7 +81,7 @@ export async function receiveFolder(
   const waiting = [...entries];
   const receiver = async (): Promise<void> => {
     for (let entry = waiting.shift(); entry; entry = waiting.shift()) {
-      checkFileName(entry.name); // no edge may have it written elsewhere
+      checkFileName(entry.name); // an edge must not choose a path outside the folder
       const path = join(part, within(entry));
       makeFolder(dirname(path));
       const there = await stat(path).catch(() => undefined);
@@ -95,7 +95,7 @@ export async function receiveFolder(
   await putInPlace(part, to, true);
 }
 
-/** What a killed download has left in `part`, and the folder has no more. */
+/** Removes files of an earlier partial download that the folder no longer has. */
 async function removeOthers(
   part: string,
   names: ReadonlySet<string>,
@@ -109,7 +109,7 @@ async function removeOthers(
   }
 }
 
-/** What is left is of another version, and longer than the one that is there. */
+/** The partial download is of another version, longer than the current one. */
 function isBeyondEnd(error: unknown): boolean {
   return error instanceof AppError && error.code === "range_not_satisfiable";
 }
@@ -119,7 +119,7 @@ function partPath(to: string, etag: string): string {
   return join(dirname(to), `.${basename(to)}.${version}.part`);
 }
 
-/** What is left of a download to `to`. */
+/** The partial download of `to`, if any. */
 async function partOf(
   to: string,
 ): Promise<{ path: string; bytes: number } | undefined> {

@@ -1,7 +1,7 @@
 /**
- * Steps of a run computed here, by what its trainers and shards compute with, and held against what was told of them. A
- * step is computed from the state before it: that of the last step before that the edge has kept, or the first, which
- * follows from the seed.
+ * Recomputes steps of a run with the code of trainers and shards, and compares the results with the recorded ones. A
+ * step is computed from the state before it: the nearest earlier kept state, or the initial one, which follows from the
+ * seed.
  */
 import type { StepMetrics } from "../api/run-metrics.ts";
 import type { RunStatus } from "../api/run-status.ts";
@@ -23,20 +23,20 @@ import {
   isLinked,
 } from "./told-step.ts";
 
-/** Steps that are asked for at once. */
+/** Steps requested in parallel. */
 const AT_ONCE = 8;
 
-/** A run whose steps are computed here. */
+/** A run whose steps are recomputed here. */
 export class RecomputedRun {
   readonly #run: RunClient;
   readonly status: RunStatus;
   readonly #metrics: ReadonlyMap<number, StepMetrics>;
-  /** Where it began. */
+  /** First step of the run. */
   readonly first: number;
-  /** Steps of which the state is there, in order; the last of which something is told at most. */
+  /** Steps with a kept state, in order, none later than `last`. */
   readonly states: readonly number[];
   readonly #onStep: (step: number) => void;
-  /** Steps that were computed. */
+  /** Number of steps recomputed. */
   computed = 0;
 
   private constructor(
@@ -63,14 +63,14 @@ export class RecomputedRun {
     run: RunClient,
     onStep: (step: number) => void = () => {},
   ): Promise<RecomputedRun> {
-    // One after another: of a run that goes on, each is to have all that the one before tells of.
+    // In sequence: if the run continues meanwhile, each answer covers all that the previous one mentions.
     const states = await run.states();
     const status = await run.status();
     const metrics = await run.metrics();
     return new RecomputedRun(run, status, states, metrics, onStep);
   }
 
-  /** The last step of which something is told: that is committed, or diverged, or the evaluation behind the last. */
+  /** The last step with a record: committed, diverged, or the evaluation after the last one. */
   get last(): number {
     const { step, state, config } = this.status;
     const isEvaluated = step === config.steps && this.#metrics.has(step);
@@ -78,8 +78,8 @@ export class RecomputedRun {
   }
 
   /**
-   * The first of the steps from `start` to `last` that is false; of `start` the edge has the state, or `state` is it.
-   * Errors: `UsageError`
+   * The first false step from `start` to `last`; the edge has the state of `start`, unless `state` is given. Errors:
+   * `UsageError`
    */
   async firstFalse(
     start: number,
@@ -98,7 +98,7 @@ export class RecomputedRun {
     return null;
   }
 
-  /** The first step, up to the last, whose digests do not follow from what is told. Nothing is computed for it. */
+  /** The first step whose digests do not follow from its record, without recomputing. */
   async firstUnlinked(): Promise<FalseStep | null> {
     const { step: end } = this.status;
     for (let from = this.first; from < end; from += AT_ONCE) {
@@ -161,7 +161,7 @@ export class RecomputedRun {
     return isLinked(record, this.#metrics.get(step), before);
   }
 
-  /** What a step builds on; where an earlier release left no digests, the config's. */
+  /** The digests that a step builds on; the config's if an earlier release left none. */
   async #before(step: number): Promise<Link & { tokens: number }> {
     const { config } = this.status;
     const metrics = this.#metrics.get(step - 1);
@@ -172,7 +172,7 @@ export class RecomputedRun {
     return { ...link, tokens };
   }
 
-  /** What is false of a run that has stayed as it is. */
+  /** Returns `found` if the run was not rewound meanwhile. */
   async #confirmed(found: FalseStep): Promise<FalseStep> {
     const told = byStep(await this.#run.metrics());
     for (let step = this.first; step <= found.step; step++) {
@@ -213,7 +213,7 @@ export class RecomputedRun {
   }
 }
 
-/** The step of a checkpoint of all state. Errors: `UsageError` */
+/** The step of a checkpoint with full state. Errors: `UsageError` */
 export async function stepOfState(folder: Folder): Promise<number> {
   const { run } = await openModel(folder);
   if (run) return run.step;

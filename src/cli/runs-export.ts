@@ -1,4 +1,4 @@
-/** A run's history for other programs: a table, lines, or what TensorBoard shows. */
+/** Exports a run's metrics as CSV, JSON lines, or for TensorBoard. */
 import { readFileSync, statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { type ArgsDef, defineCommand } from "citty";
@@ -37,7 +37,7 @@ const FORMAT_OF = {
   "JSON lines": "--format jsonl writes JSON lines",
 } as const;
 
-/** As `train` keeps them beside a checkpoint. */
+/** As `train` stores them next to a checkpoint. */
 const KEPT = "metrics.jsonl";
 
 const args = {
@@ -99,7 +99,7 @@ export const runsExportCommand = defineCommand({
   },
 });
 
-/** Of a run that was kept here, or of one of the edge. */
+/** Metrics of a run kept here, or of one on the edge. */
 async function historyOf(
   given: Arguments,
 ): Promise<{ name: string; metrics: readonly StepMetrics[] }> {
@@ -116,12 +116,12 @@ async function historyOf(
   return { name: basename(dirname(file)), metrics: linesOf(file) };
 }
 
-/** TensorBoard calls a run by its folder: by name and id, of one that has a name on the edge. */
+/** TensorBoard shows a run by its folder's name: the run's name, if it has one on the edge, and id. */
 async function folderOf(given: Arguments, run: string): Promise<string> {
   if (statSync(given.run as string, { throwIfNoEntry: false })) return run;
   const runs = await clientOf(given).runs();
   const name = runs.find((each) => each.run === run)?.name ?? null;
-  // What no file system, or not every one, takes in a folder's name.
+  // Characters that some file systems do not allow in names.
   return name === null ? run : `${name.replace(/[\\/:*?"<>|]/g, "_")} (${run})`;
 }
 
@@ -132,7 +132,7 @@ function linesOf(file: string): readonly StepMetrics[] {
       const metrics = JSON.parse(line) as StepMetrics;
       if (Number.isInteger(metrics.step)) return metrics;
     } catch {
-      // It is told below, as what is no step.
+      // Reported below, as a line without a step.
     }
     throw new AppError(
       "malformed_body",

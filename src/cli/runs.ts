@@ -26,7 +26,7 @@ export const runsCommand = defineCommand({
   },
 });
 
-/** One that goes while it is asked for is not there. */
+/** A run deleted meanwhile is omitted. */
 async function allRuns(client: Client): Promise<RunStatus[]> {
   const runs = await client.runs();
   const statuses = await Promise.allSettled(

@@ -1,25 +1,21 @@
-/** Files and directories to an edge; what is there already is not sent again. */
-import { statSync } from "node:fs";
+/** Uploads files and directories to an edge, skipping what is there already. */
 import { realpath, stat } from "node:fs/promises";
 import { join } from "node:path";
 import { AppError } from "../api/errors.ts";
 import type { FileEntry } from "../api/tensors.ts";
 import { checkFileName } from "../api/text-rules.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
+import { isDirectory } from "../local/folders.ts";
 import type { Bar } from "./bar.ts";
 import { fileBlob, notReadable } from "./files.ts";
 import { localFolder } from "./ranged-files.ts";
 
-/** A local file, and the name that it gets. */
+/** A local file, and its name on the edge. */
 export type Sending = { path: string; name: string };
 
 export type Sent = { files: number; bytes: number; present: number };
 
-export function isDirectory(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
-/** A file as `name`, or those of a directory that `takes` wants in a folder of the name. */
+/** A file as `name`, or a directory's files accepted by `takes`, in a folder `name`. */
 export async function sendingsOf(
   path: string,
   name: string,
@@ -33,7 +29,7 @@ export async function sendingsOf(
   }));
 }
 
-/** As `sendingsOf`, and what is in the folders of a directory. Errors: `invalid_name`, before any is sent */
+/** Like `sendingsOf`, with subfolders. Errors: `invalid_name`, before any is sent */
 export async function allSendingsOf(
   path: string,
   name: string,
@@ -72,7 +68,7 @@ async function sendingsBelow(
   return own;
 }
 
-/** One after the other, each in parts at once. */
+/** Uploads in sequence, each file in parallel parts. */
 export async function sendFiles(
   edge: Mxfp4Edge,
   sendings: readonly Sending[],
@@ -100,7 +96,7 @@ export async function sendFiles(
       bar.add(sent - told);
       told = sent;
     };
-    // As rsync looks: of the same size, and from after the last change here.
+    // Same rule as rsync: equal size, and stored after the last local change.
     if (there?.bytes === size && there.storedMs > mtimeMs) {
       skipped++;
       bar.skip(size);
@@ -112,7 +108,7 @@ export async function sendFiles(
   return { files: sendings.length, bytes, present: skipped };
 }
 
-/** All files whose names begin so. */
+/** All files whose names have this prefix. */
 export async function listAll(
   edge: Mxfp4Edge,
   prefix: string,
@@ -127,10 +123,7 @@ export async function listAll(
   }
 }
 
-/**
- * What an edge has under a name: the file itself, or what lies in the folder.
- * Errors: `file_not_found`
- */
+/** What an edge has under a name: the file, or the files of the folder. Errors: `file_not_found` */
 export async function filesOf(
   edge: Mxfp4Edge,
   name: string,

@@ -1,4 +1,4 @@
-/** The API and its pages on this machine, until Ctrl-C: `npm start`, `mxfp4-edge serve`. */
+/** Serves the API and its pages on this machine, until Ctrl-C: `npm start`, `mxfp4-edge serve`. */
 import { resolve } from "node:path";
 import { type ArgsDef, parseArgs } from "citty";
 import { flag, valued } from "./argument.ts";
@@ -36,8 +36,8 @@ export const serveCommand = {
 };
 
 /**
- * Serves until the process is ended; `prepare` is called once folder and port are known to be free.
- * Errors: what keeps it from serving, or ended it
+ * Serves until the process ends; `prepare` is called once folder and port are known to be free. Errors: the edge cannot
+ * start, or has failed
  */
 export async function serve(
   rawArgs: readonly string[],
@@ -63,11 +63,11 @@ export async function serve(
     token,
     pages: true,
     isolateMib: isolateMib(),
-    // A run alone has fifty a second, and a person's terminal would show nothing else.
+    // A single run makes fifty requests per second, which would flood a terminal.
     logsRequests: !process.stderr.isTTY,
     ...(prepare && { prepare }),
   });
-  // Miniflare's own listeners came with the runtime.
+  // Again, since starting the runtime has added Miniflare's listeners.
   onEndSignal(() => process.exit(0));
   const bearer =
     token === undefined

@@ -1,4 +1,4 @@
-/** How large the files of a directory may be. */
+/** The option for the largest size of a directory's weight files. */
 import type { ArgsDef } from "citty";
 import { valued } from "./argument.ts";
 import { type Arguments, UsageError } from "./file-arguments.ts";
@@ -20,14 +20,14 @@ export function maxShardBytes(given: Arguments): number {
   );
 }
 
-/** Errors: `UsageError` where one is told of a file */
+/** Errors: `UsageError` if the option was given for a file */
 export function checkNoShardSize(given: Arguments): void {
   if (given["max-shard-size"] === undefined) return;
   checkThere(given.file as string);
   throw new UsageError("Expected a directory for --max-shard-size, got a file");
 }
 
-/** `5GB`, `500MB`, `1000000`: powers of 1000, as transformers has them. */
+/** `5GB`, `500MB`, `1000000`: powers of 1000, as in transformers. */
 function bytesOf(text: string): number {
   const told = /^(\d+(?:\.\d+)?)\s*([KMGT]?)B?$/i.exec(text);
   const bytes = told

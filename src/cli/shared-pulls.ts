@@ -1,6 +1,6 @@
 /**
- * The parameters that the trainers of a process compute with. Each shard's frame of a step travels once, to whichever
- * of them asks first, and lies where all their threads read it.
+ * Parameters shared by the trainer threads of a process. Each shard's frame of a step is pulled once, and shared by all
+ * threads.
  */
 import { AppError, type ErrorCode } from "../api/errors.ts";
 import type { Frame } from "../api/frame.ts";
@@ -18,9 +18,7 @@ type Pull<T> = (
 
 type PulledFrame = Frame & Pick<ParameterFrame, "travelled">;
 
-/**
- * What a thread asks for, after so many rewinds of the run that was created at this time; `answer` gets a `PullAnswer`.
- */
+/** A thread's request; `createdMs` and `rewinds` identify the run's timeline; `answer` receives a `PullAnswer`. */
 export type PullRequest = {
   createdMs: number | undefined;
   shard: number;
@@ -36,9 +34,9 @@ export class SharedPulls {
   readonly #pull: Pull<PulledFrame>;
   readonly #link = new LinkPace();
   #underway = 0;
-  /** By shard, where the link is slow: the latest frame as it came. */
+  /** By shard, if the link is slow: the latest frame, as base of a delta. */
   readonly #bases = new Map<number, Frame>();
-  /** By shard: the step that was asked for last. */
+  /** By shard: the latest requested step. */
   readonly #latest = new Map<
     number,
     Pick<PullRequest, "createdMs" | "step" | "rewinds"> & {
@@ -82,7 +80,7 @@ export class SharedPulls {
     const frame = this.#pullFrame(shard, step, rewinds, waitMs);
     const own = { createdMs, step, rewinds, frame };
     this.#latest.set(shard, own);
-    // Whoever asks next tries again.
+    // The next request tries again.
     frame.catch(() => {
       if (this.#latest.get(shard) === own) this.#latest.delete(shard);
     });
@@ -102,7 +100,7 @@ export class SharedPulls {
     const asked = this.#pull(shard, step, { base, rewinds, waitMs });
     const frame = await asked.finally(() => this.#underway--);
     const { travelled } = frame;
-    // Shards are pulled side by side, and share the link.
+    // Shards are pulled in parallel, and share the link.
     if (travelled)
       this.#link.measured(Array.from({ length: beside }, () => travelled));
     const shared = inSharedMemory(frame);
@@ -113,8 +111,8 @@ export class SharedPulls {
 }
 
 /**
- * The other end, in a thread: `ask` brings a request to its process. `signal` ends the wait for its answer; `createdMs`
- * tells which run it is, as the thread knows it.
+ * The thread's side: `ask` sends a request to the process. `signal` cancels waiting for the answer; `createdMs` returns
+ * the run's creation time, as the thread knows it.
  */
 export function pullThrough(
   ask: (request: PullRequest) => void,

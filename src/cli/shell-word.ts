@@ -1,4 +1,4 @@
-/** `text` as a POSIX shell takes it for one word, in a command that a person may copy. */
+/** `text` quoted as one word for a POSIX shell, in a command to copy. */
 export function shellWord(text: string): string {
   return /^[\w@%+=:,./-]+$/.test(text)
     ? text

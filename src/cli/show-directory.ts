@@ -1,4 +1,4 @@
-/** What `quantize --show` prints: what becomes of each tensor of a directory, and why. */
+/** The output of `quantize --show`: what each tensor of a directory becomes, and why. */
 import { headBytes } from "../checkpoints/shards.ts";
 import type { DecidedDirectory } from "../checkpoints/decide-directory.ts";
 import {
@@ -37,7 +37,7 @@ export function showDirectory(
 
 const GGUF_HEAD = ["tensor", "of", "shape", "becomes", "bytes", "why"];
 
-/** The tensors as llama.cpp has them. */
+/** Tensors as in llama.cpp's files. */
 export function showGguf({ tensors }: DecidedGguf, asJson: boolean): string {
   const shown = tensors.map((tensor) => {
     const { name, shape, sources, becomes, reason } = tensor;

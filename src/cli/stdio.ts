@@ -1,4 +1,4 @@
-/** `-` in the place of a file: stdin, and stdout. */
+/** `-` instead of a file: stdin or stdout. */
 import { statSync } from "node:fs";
 import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -14,12 +14,12 @@ import {
 import { sweep } from "./parts.ts";
 
 export const STANDARD = "-";
-/** What stdin gave is called in the folder for temporary files, with the process's number. */
+/** Prefix of temporary files for stdin, followed by the pid. */
 const STDIN = "mxfp4-edge-stdin";
 
 /**
- * Give `use` the path of a file, which for `-` has what stdin gives: heads tell how long a file is, so it
- * is kept in the folder for temporary files until then, and memory stays flat. Errors: `file_not_found`, it is empty
+ * Calls `use` with the path of a file. For `-`, stdin is first copied to a temporary file, since its length must be
+ * known, and memory stays constant. Errors: `file_not_found` if stdin is empty
  */
 export async function withInput<T>(
   path: string,
@@ -43,7 +43,7 @@ export async function withInput<T>(
   }
 }
 
-/** Before it is taken for a file or a directory, and refused as one that the other would have to be. Errors: `file_not_found` */
+/** Checks that a file or directory exists, before its kind is refused. Errors: `file_not_found` */
 export function checkThere(path: string): void {
   if (path === STANDARD) return;
   try {
@@ -53,12 +53,12 @@ export function checkThere(path: string): void {
   }
 }
 
-/** As `checkOutput`; stdout may always be written. */
+/** Like `checkOutput`; stdout is always writable. */
 export function checkOutputOrStdout(path: string, force: boolean): void {
   if (path !== STANDARD) checkOutput(path, force);
 }
 
-/** As `writeWhole`; to stdout for `-`, as fast as it is read. */
+/** Like `writeWhole`; `-` writes to stdout, as fast as it is read. */
 export async function writeOutput(
   path: string,
   chunks: AsyncIterable<Uint8Array>,
@@ -67,7 +67,7 @@ export async function writeOutput(
   let bytes = 0;
   for await (const chunk of chunks) {
     bytes += chunk.length;
-    // The next may overwrite it, before a pipe has taken it.
+    // Copied, since the next chunk may overwrite it before the pipe has taken it.
     if (!process.stdout.write(chunk.slice()))
       await once(process.stdout, "drain");
   }

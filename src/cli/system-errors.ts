@@ -1,4 +1,4 @@
-/** What the machine refuses, said as everything else is: what was expected, and what came. */
+/** Rephrases system errors like all others: what was expected, and what came. */
 import { stripVTControlCharacters } from "node:util";
 
 const EXPECTED: Readonly<Record<string, string>> = {
@@ -27,7 +27,7 @@ export function explained(error: unknown): string {
   return `Expected ${expected}, got ${path ?? "none"} (${message})`;
 }
 
-/** What citty refuses of a call. */
+/** citty's error messages. */
 const REFUSALS: readonly [RegExp, (...parts: string[]) => string][] = [
   [
     /^Missing required positional argument: (.+)$/,
@@ -44,7 +44,7 @@ const REFUSALS: readonly [RegExp, (...parts: string[]) => string][] = [
   ],
 ];
 
-/** It colours its own words. */
+/** citty colours parts of its messages. */
 function refusalOf(coloured: string): string {
   const message = stripVTControlCharacters(coloured);
   for (const [pattern, words] of REFUSALS) {
@@ -54,7 +54,7 @@ function refusalOf(coloured: string): string {
   return message;
 }
 
-/** Who reads what is printed may leave, as `| head` does: that ends the process, and is no fault of it. */
+/** Ends the process if the reader of its output closes the pipe, as `| head` does. */
 export function endWithReader(): void {
   for (const stream of [process.stdout, process.stderr])
     stream.on("error", (error) => {

@@ -1,9 +1,9 @@
-/** A talk with a model in the terminal. */
+/** An interactive session with a model in the terminal. */
 import { createInterface } from "node:readline/promises";
 import type { TextEnding } from "../api/generation.ts";
 import { UsageError } from "./file-arguments.ts";
 
-/** Writes what follows a text; gives back how it ended, undefined where a signal ended it. */
+/** Writes a continuation of the prompt; returns how it ended, undefined if aborted. */
 export type Write = (
   prompt: string,
   put: (piece: string) => void,
@@ -11,9 +11,8 @@ export type Write = (
 ) => Promise<TextEnding | undefined>;
 
 /**
- * A text that both write: a line of the person's, then what the model makes of all there is. Ctrl-C ends what it writes,
- * and at a prompt the command.
- * Errors: `UsageError` where stdin is no terminal and has nothing to go on from
+ * User and model extend a common text in turns. Ctrl-C stops the model's text or, at the prompt, the command. Errors:
+ * `UsageError` if stdin is not a terminal and empty
  */
 export async function converse(write: Write): Promise<void> {
   const lines = createInterface({
@@ -22,7 +21,7 @@ export async function converse(write: Write): Promise<void> {
     prompt: "> ",
   });
   let text = "";
-  // Lines that came before the end are still answered.
+  // Lines received before the end of stdin are still answered.
   let isOpen = true;
   lines.on("close", () => (isOpen = false));
   let isWritten = false;

@@ -1,4 +1,4 @@
-/** Where the time of a run's steps went, and what they moved, in one line. */
+/** A line on how trainers' time was spent, and the bytes transferred. */
 import type { StepPhases } from "../api/lease.ts";
 import type { StepMetrics } from "../api/run-metrics.ts";
 
@@ -9,7 +9,7 @@ const PHASES = {
   pushMs: "pushing",
 } as const;
 
-/** undefined where no step tells of it. */
+/** Undefined if no step has phases. */
 export function timeSpent(metrics: readonly StepMetrics[]): string | undefined {
   const steps = metrics.flatMap(({ phases }) => phases ?? []);
   const told = (key: keyof StepPhases) =>

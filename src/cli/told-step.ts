@@ -1,25 +1,28 @@
-/** A step as a run tells it, held against what it comes to, and against the step before. */
+/** Compares a step's record with its recomputed results, and with the previous step. */
 import type { StepMetrics, StepRecord } from "../api/run-metrics.ts";
 import type { ReplayedStep } from "../training/replayed-run.ts";
 import { type Link, nextLink, says } from "../training/results-digest.ts";
 import { meanLoss } from "../training/step-end.ts";
 
-/** What of a step is not what it comes to. */
+/** What is false in a step's record. */
 export type FalseStep = {
   step: number;
-  /** With all who told so. */
+  /** With all authors that reported it. */
   microbatches: { index: number; authors: string[] }[];
-  /** Norm, clip or rates of the commit do not follow from its microbatches: so does no trainer's lie. */
+  /** Norm, clip or rates of the commit do not follow from its microbatches; no trainer's false result causes this. */
   commit?: true;
   /** The loss of its evaluation. */
   evaluation?: true;
-  /** A gradient, or the commit: it is compared with a run of other shards, whose gradients are cut otherwise. */
+  /**
+   * A gradient or the commit differs: reported if the other run has another number of shards, whose gradient digests
+   * are not comparable.
+   */
   gradient?: true;
-  /** Its digests and metrics do not follow from what is told of it, and by whom, or not from the step before. */
+  /** Its digests and metrics do not follow from its record, or from the previous step. */
   chain?: true;
 };
 
-/** Those of which something else is told than `computed`, which is in order; equal by what `say` makes of it. */
+/** The microbatches whose record differs from `computed`, which is in order; compared by `say`. */
 export function differing(
   { microbatches }: Pick<StepRecord, "microbatches">,
   computed: Pick<ReplayedStep, "microbatches">,
@@ -32,7 +35,7 @@ export function differing(
   });
 }
 
-/** What is told of a commit is what was computed. */
+/** Whether the commit's record is as computed. */
 export function isCommitOf(
   { commit }: StepRecord,
   { gradNorm, update }: ReplayedStep,
@@ -48,8 +51,8 @@ export function isCommitOf(
 }
 
 /**
- * A step's digests, and its line of the metrics, follow from what is told of it and from the step before. Nothing is
- * computed. Of a step that an earlier release committed there are no digests.
+ * Whether a step's digests and metrics follow from its record and the previous step, without recomputing. Steps
+ * committed by earlier releases have no digests.
  */
 export async function isLinked(
   { step, microbatches, commit }: StepRecord,

@@ -1,4 +1,4 @@
-/** Who may train in a run: its join tokens, and what trainers must compute like. */
+/** Commands for join tokens and the required fingerprint of a run. */
 import { type ArgsDef, defineCommand } from "citty";
 import type { JoinToken } from "../api/run-status.ts";
 import { flag, operand, valued } from "./argument.ts";

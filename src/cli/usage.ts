@@ -1,8 +1,8 @@
-/** What `--help` shows: plain text of at most 80 columns. */
+/** The text of `--help`, in at most 80 columns. */
 import type { ArgsDef } from "citty";
 
 const COLUMNS = 80;
-/** Where descriptions begin; a longer name has a line of its own. */
+/** Column of descriptions; after a longer name they begin on the next line. */
 const INDENT = 24;
 
 type Described = {
@@ -13,7 +13,7 @@ type Described = {
   commands?: Record<string, string>;
   operands?: { name: string; description: string };
   passedTo?: string;
-  /** What is said at the end, each on lines of its own. */
+  /** Paragraphs at the end. */
   notes?: readonly string[];
 };
 
@@ -115,7 +115,7 @@ function section(title: string, rows: Row[]): string[] {
   return ["", `${title}:`, ...lines];
 }
 
-/** Lines of at most 80 columns; the first begins at `first`, the others at `indent`. */
+/** Wraps to 80 columns; the first line is indented by `first`, the others by `indent`. */
 function wrap(text: string, indent: number, first = 0): string[] {
   const lines: string[] = [];
   let line = " ".repeat(first);

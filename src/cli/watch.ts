@@ -1,13 +1,10 @@
 import { type ArgsDef, defineCommand } from "citty";
-import { onEndSignal } from "../local/signals.ts";
+import { INTERRUPTED, onEndSignal } from "../local/signals.ts";
 import { edgeArguments, runArgument, runOf } from "./edge-arguments.ts";
 import { checkArguments } from "./file-arguments.ts";
 import { follow } from "./follow.ts";
 import { LiveCurve } from "./live-curve.ts";
 import { Progress } from "./progress.ts";
-
-/** As a shell reports an end by Ctrl-C. */
-const LEFT = 130;
 
 const args = { ...runArgument, ...edgeArguments } satisfies ArgsDef;
 
@@ -35,7 +32,7 @@ export const watchCommand = defineCommand({
     };
     onEndSignal(() => {
       end("goes on");
-      process.exit(LEFT);
+      process.exit(INTERRUPTED);
     });
     end(`is ${await follow(run, [curve, progress])}`);
   },

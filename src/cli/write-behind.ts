@@ -1,15 +1,15 @@
-/** A file written in order, from chunks that may be small, while the next of them are made. */
+/** Writes a file from small chunks, while the next ones are computed. */
 import type { FileHandle } from "node:fs/promises";
 
-/** What is written at once: to ask for each small chunk would take longer than to write it. */
+/** Size of a write: writing each small chunk would take longer than computing it. */
 const GATHERED_BYTES = 1024 * 1024;
 
-/** Sees what was written, in order, and gives its memory back when it is through. */
+/** Receives what was written, in order, and returns its buffer. */
 export type OnWritten = (
   written: Uint8Array<ArrayBuffer>,
 ) => Promise<Uint8Array<ArrayBuffer>>;
 
-/** All of `chunks`, each of which may be overwritten by the next; how many bytes that were. */
+/** Writes all `chunks`, each of which may be overwritten by the next; returns the number of bytes. */
 export async function writeBehind(
   handle: FileHandle,
   chunks: AsyncIterable<Uint8Array>,
@@ -27,7 +27,7 @@ export async function writeBehind(
     const free = await spare;
     spare = put(gathered.subarray(0, length));
     spare.catch(() => {
-      // It is awaited before the next, or at the end.
+      // Awaited before the next write, or at the end.
     });
     gathered = free;
     length = 0;

@@ -1,8 +1,8 @@
 import { readFileSync } from "node:fs";
 
 /**
- * Whether a process runs. One that has ended and that its parent has not asked about yet, as under a first process
- * that asks late or never, still has its number, and does nothing any more.
+ * Whether a process runs. A zombie, which has ended but has not been waited for by its parent, still has its pid, and
+ * counts as ended.
  */
 export function isAlive(pid: number): boolean {
   try {
@@ -14,13 +14,13 @@ export function isAlive(pid: number): boolean {
   return !/^[ZX]/.test(stateOf(pid));
 }
 
-/** Linux's letter for what a process does; "" where nobody tells. */
+/** Linux's state letter of a process; "" if unknown. */
 function stateOf(pid: number): string {
   try {
-    // Behind the name, which stands in brackets and may hold any.
+    // After the name, which is in parentheses and may contain any character.
     return readFileSync(`/proc/${pid}/stat`, "utf8").split(") ").at(-1)!;
   } catch {
-    // It is gone just now, or the system is another.
+    // It has just ended, or the system is not Linux.
     return "";
   }
 }

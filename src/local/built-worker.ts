@@ -1,12 +1,12 @@
 /**
- * A built Worker with what its wrangler.toml binds, as Miniflare takes it. Wrangler can tell that too, but
- * takes more than a second to load; a test compares both. A key without a meaning here is refused.
+ * The settings for Miniflare of a built Worker with its wrangler.toml. Wrangler can produce them too, but takes more
+ * than a second to load; a test compares both. Unknown keys are refused.
  */
 import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { parse } from "smol-toml";
 
-/** What is served of a wrangler.toml. */
+/** The keys of wrangler.toml that are used. */
 type WranglerToml = {
   name: string;
   main: string;
@@ -20,7 +20,7 @@ type WranglerToml = {
   assets?: { directory: string };
 };
 
-/** What concerns bundling and deployment alone. */
+/** Keys for bundling and deployment only. */
 const ELSEWHERE = [
   "$schema",
   "build",
@@ -34,7 +34,7 @@ const ELSEWHERE = [
 
 export type WorkerSettings = {
   name: string;
-  /** The first is the entry. Told, so that nobody has to parse the script for what it imports. */
+  /** The first is the entry. Listed, so that Miniflare need not parse the script's imports. */
   modules: { type: "ESModule" | "CompiledWasm"; path: string }[];
   modulesRoot: string;
   compatibilityDate: string;
@@ -46,7 +46,7 @@ export type WorkerSettings = {
   assets?: object;
 };
 
-/** `config` is the Worker's wrangler.toml, `folder` where `npm run build` has put its module. */
+/** `config`: the Worker's wrangler.toml; `folder`: where `npm run build` put its modules. */
 export function builtWorker(config: string, folder: string): WorkerSettings {
   const {
     name,
@@ -113,7 +113,7 @@ export function builtWorker(config: string, folder: string): WorkerSettings {
   };
 }
 
-/** What the script imports beside itself: the kernels. */
+/** What the script imports: the kernels. */
 function wasmIn(folder: string): string[] {
   return readdirSync(folder)
     .filter((file) => file.endsWith(".wasm"))

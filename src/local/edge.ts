@@ -1,8 +1,8 @@
 /**
- * The local edge: the built Worker in a workerd of its own, and more of them as hosts of trainers,
- * since all Workers of one workerd share one thread. They talk HTTP, as they would across machines.
+ * The local edge: the built Worker in its own workerd, and further workerds as hosts of trainers, since all Workers of
+ * one workerd share a thread. They communicate by HTTP, as they would across machines.
  *
- * wrangler.toml says what is bound; who may call is added here and nowhere else.
+ * wrangler.toml defines the bindings; access control is added here only.
  */
 import { rmSync } from "node:fs";
 import { type AddressInfo, createServer } from "node:net";
@@ -20,12 +20,12 @@ export type { Running };
 const WORKER_FOLDER = join(PACKAGE_ROOT, "build/worker");
 /** Of the Worker (worker.ts). */
 const API_ENTRYPOINT = "api";
-/** The Hosts that a Worker in local mode answers to. */
+/** The Hosts that a Worker in local mode answers. */
 const LOOPBACK = ["127.0.0.1", "localhost", "::1"];
-/** Of this process, to tell their logs apart. */
+/** Numbers this process's trainer hosts, whose logs have separate files. */
 let trainerHosts = 0;
 
-/** Why nobody may serve on `host` so; undefined where that may be. */
+/** Why serving on `host` is not allowed; undefined if it is. */
 export function refusalOf(
   host: string,
   token: string | undefined,
@@ -36,39 +36,39 @@ export function refusalOf(
 
 export type EdgeOptions = {
   stateFolder?: string;
-  /** Anything but a name of this machine for itself needs a `token`. */
+  /** Other hosts than loopback need a `token`. */
   host?: string;
-  /** 0, the default, takes a free one. */
+  /** Default 0: any free port. */
   port?: number;
-  /** What callers send. Without one, everyone on this machine may call, and nobody else. */
+  /** Required from clients. Without one, everyone on this machine has access, and nobody else. */
   token?: string | undefined;
-  /** What the Worker logs goes to `edge.log` in the state folder only, and requests get no lines. */
+  /** The Worker's log goes only to `edge.log` in the state folder; default: no lines for requests. */
   quiet?: boolean;
-  /** Requests get lines, unless it is quiet. */
+  /** Log a line per request; default: unless `quiet`. */
   logsRequests?: boolean;
   /**
-   * Serve the static pages of wrangler.toml too. The platform's router then stands before the Worker, which costs each
-   * request half a millisecond; `apiUrl` goes without it, where the edge has no token.
+   * Also serve the static pages of wrangler.toml. The platform's router then precedes the Worker, which costs half a
+   * millisecond per request; `apiUrl` bypasses it if the edge has no token.
    */
   pages?: boolean;
-  /** What the edge may hold in memory; the platform's 128 unless told. */
+  /** Memory limit of the isolate; default: the platform's 128. */
   isolateMib?: number;
-  /** Whose files jobs may read by URL, in place of those in wrangler.toml. */
+  /** Hosts from which jobs may read by URL, instead of those in wrangler.toml. */
   sourceHosts?: string | undefined;
-  /** What is to be done before the Worker is read, once folder and port are known to be free. */
+  /** Called before the Worker is read, once folder and port are known to be free. */
   prepare?: () => Promise<void>;
-  /** Gets a line for each time that the runtime is started again; stderr unless told. */
+  /** Receives a line each time the runtime is restarted; default stderr. */
   report?: (line: string) => void;
 };
 
 export type Edge = Running & {
-  /** Say that it is about to be closed: whoever starts the next one waits for that. */
+  /** Announces that it is about to close, so that its successor waits. */
   announceEnd(): void;
 };
 
 /**
- * Serve the API from the state folder, where objects and corpora stay. It ends with `close`, and
- * with this process, whatever way that ends.
+ * Serves the API from the state folder, where objects and datasets are stored. Ends with `close` or with this process,
+ * however that ends.
  */
 export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
   const {
@@ -99,7 +99,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
           ...(sourceHosts === undefined ? {} : { SOURCE_HOSTS: sourceHosts }),
           ...(isolateMib !== undefined && { ISOLATE_MIB: `${isolateMib}` }),
         }),
-        // Objects and buckets outlive this process.
+        // Persistent beyond this process.
         durableObjectsPersist: join(stateFolder, "objects"),
         r2Persist: join(stateFolder, "buckets"),
       },
@@ -107,7 +107,7 @@ export async function startEdge(options: EdgeOptions = {}): Promise<Edge> {
         stateFolder,
         host,
         port: own,
-        // Without a token whoever is on this machine may do all.
+        // Without a token everyone on this machine has full access anyway.
         isDirect: !token,
         apiEntrypoint: pages ? API_ENTRYPOINT : undefined,
         quiet,
@@ -134,11 +134,11 @@ export type TrainerHostOptions = {
   apiUrl: string;
   stateFolder?: string;
   quiet?: boolean;
-  /** As an edge's. */
+  /** As in `EdgeOptions`. */
   report?: (line: string) => void;
 };
 
-/** The same Worker as a host of trainer objects: its `API` is the edge at `apiUrl`. Nothing stays. */
+/** The same Worker as a host of trainer objects: its `API` is the edge at `apiUrl`. Keeps no state. */
 export async function startTrainerHost(
   options: TrainerHostOptions,
 ): Promise<Running> {
@@ -155,7 +155,7 @@ export async function startTrainerHost(
   const name = `trainers-${++trainerHosts}`;
   makeFolder(stateFolder);
   await endStale(stateFolder);
-  // What its trainers do outlives the runtime; not the host, and not this process.
+  // Trainers' state outlives a restart of the runtime, but not the host or this process.
   const objects = join(temporaryFolder(stateFolder), name);
   const running = await startRuntime(
     {
@@ -185,7 +185,7 @@ export async function startTrainerHost(
   };
 }
 
-/** The built Worker, with what wrangler.toml binds and who may call; its pages if asked for. */
+/** The built Worker with its bindings and access settings; with pages if requested. */
 function workerSettings(
   pages: boolean,
   logsRequests: boolean,
@@ -202,8 +202,8 @@ function workerSettings(
 }
 
 /**
- * The port to serve on; 0 where the runtime takes one and tells. Refuses a port that something listens on:
- * the runtime would say it less clearly, and later.
+ * The port to serve on; 0 if the runtime picks one and reports it. Refuses a used port: the runtime's own error would
+ * be less clear, and later.
  */
 async function freePort(host: string, port: number): Promise<number> {
   if (port === 0 && tellsPort(host)) return 0;

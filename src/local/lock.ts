@@ -1,13 +1,11 @@
 /**
- * Who serves from a state folder: one process at a time, since two runtimes on the same database
- * files would spoil them.
+ * Ensures that one process at a time serves from a state folder, since two runtimes would corrupt its database files.
  *
- * The lock is SQLite's exclusive one on an empty database, `edge.lock`: a record lock of the system
- * (`fcntl`, `LockFileEx`), which is taken in one step and which the system itself gives back when the
- * process ends, however it ends. So there is nothing stale to judge, and no pid: in a container each
- * process may have the same one. The file stays when all else is cleaned, because whoever removes a
- * lock file lets two processes lock two files of one name. Nothing else may open it in the process
- * that holds it: closing it would give the lock back.
+ * The lock is SQLite's exclusive lock on an empty database, `edge.lock`: a record lock of the system (`fcntl`,
+ * `LockFileEx`), which is acquired atomically and released by the system when the process ends, however it ends. So
+ * there are no stale locks, and no comparison of pids, which may be equal in different containers. The file is never
+ * removed: removing it would let two processes lock two files of the same name. The process that holds the lock must
+ * not open the file elsewhere: closing it would release the lock.
  */
 import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -17,21 +15,21 @@ import { makeFolder } from "./make-folder.ts";
 import { openDatabase } from "./sqlite.ts";
 
 export const LOCK_FILE = "edge.lock";
-/** Who holds the lock, for people; it decides nothing. */
+/** The lock's owner, only for messages. */
 const OWNER_FILE = "edge.pid";
-/** Two that try at once may hinder each other, and an owner that was told to end needs a moment. */
+/** Concurrent attempts may block each other, and an owner that was told to end needs a moment. */
 const PATIENCE_MS = 1_000;
-/** For an owner that has said that it is about to end. */
+/** For an owner that has announced its end. */
 const ENDING_PATIENCE_MS = 10_000;
 const SQLITE_BUSY = 5;
 
 export type FolderLock = {
-  /** Say that this process is about to end, so that its successor waits for it. */
+  /** Announces that this process is about to end, so that its successor waits for it. */
   announceEnd: () => void;
   release: () => void;
 };
 
-/** Make this process the only one that serves from the state folder. */
+/** Acquires the lock. Errors: another process holds it */
 export async function lockFolder(stateFolder: string): Promise<FolderLock> {
   makeFolder(stateFolder);
   const owner = join(stateFolder, OWNER_FILE);
@@ -60,11 +58,11 @@ export async function lockFolder(stateFolder: string): Promise<FolderLock> {
   }
 }
 
-/** The database, locked; undefined where another has it. */
+/** The locked database; undefined if another process holds the lock. */
 function tryLock(file: string): DatabaseSync | undefined {
   const database = openDatabase(file);
   try {
-    // Nothing is written, so that there is nothing to roll back in a file of its own.
+    // Nothing is written, so no journal file is needed.
     database.exec("PRAGMA journal_mode = MEMORY; BEGIN EXCLUSIVE");
     return database;
   } catch (error) {
@@ -80,6 +78,6 @@ function ownerIn(file: string): string[] {
   try {
     return readFileSync(file, "utf8").split(" ");
   } catch {
-    return []; // between the lock and its note, or between the note's end and the lock's
+    return []; // the lock was just acquired, or is just being released
   }
 }

@@ -1,22 +1,23 @@
 /**
- * Folders that are made, one by one: where a file system says of a new folder that it is not there, as /proc does,
- * Node's recursive `mkdir` asks for ever, and no signal ends it.
+ * Creates folders level by level: on file systems that report a new folder as missing, as /proc does, Node's recursive
+ * `mkdir` loops forever and cannot be interrupted.
  */
-import { lstatSync, mkdirSync, rmdirSync, statSync } from "node:fs";
+import { lstatSync, mkdirSync, rmdirSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
+import { isDirectory } from "./folders.ts";
 
-/** Makes `path` and what is missing above it. Errors: that cannot be, or something else is there */
+/** Creates `path` and its missing parents. Errors: not possible, or a file is in the way */
 export function makeFolder(path: string): void {
   for (const folder of missing(resolve(path)))
     try {
       mkdirSync(folder);
     } catch (error) {
-      // Another process may have made it meanwhile.
-      if (!isFolder(folder)) throw refusal(folder, error);
+      // Another process may have created it meanwhile.
+      if (!isDirectory(folder)) throw refusal(folder, error);
     }
 }
 
-/** Whether `path` is a folder that files can be written to, or could be made; nothing stays of it. Errors: neither */
+/** Checks that `path` is a writable folder or could be created as one; leaves nothing behind. Errors: neither */
 export function checkWritable(path: string): void {
   const whole = resolve(path);
   const [first] = missing(whole);
@@ -34,17 +35,13 @@ export function checkWritable(path: string): void {
   }
 }
 
-/** The folders above `path`, and itself, that are not there, the outermost first. */
+/** The missing folders of `path`, itself included, outermost first. */
 function missing(path: string): string[] {
-  if (isFolder(path) || dirname(path) === path) return [];
+  if (isDirectory(path) || dirname(path) === path) return [];
   return [...missing(dirname(path)), path];
 }
 
-function isFolder(path: string): boolean {
-  return statSync(path, { throwIfNoEntry: false })?.isDirectory() ?? false;
-}
-
-/** What the machine says by itself is kept; of these codes it says what cannot be. */
+/** Rephrases the system's errors of these codes; others are kept. */
 function refusal(path: string, error: unknown): unknown {
   const { code } = error as NodeJS.ErrnoException;
   if (code === "EEXIST") return occupied(path, error);

@@ -1,27 +1,26 @@
 /**
  * Ends this process when the npm that runs it has ended.
  *
- * Scripts of package.json say `exec node …`, so that the shell in which npm runs them becomes this
- * process: npm passes SIGINT and SIGTERM on to its shell alone, which may keep them (dash keeps SIGINT)
- * or die of them and leave this process. SIGHUP and SIGKILL end npm and are passed on to nobody; then a
- * process whose parent has gone sends itself the SIGTERM that it should have got.
+ * Scripts of package.json use `exec node …`, so that npm's shell becomes this process: npm forwards SIGINT and SIGTERM
+ * to its shell only, which may ignore them (dash ignores SIGINT) or die and leave this process behind. SIGHUP and
+ * SIGKILL end npm and are not forwarded; then a process whose parent has ended sends itself SIGTERM.
  */
 import { readFileSync } from "node:fs";
 
 const LOOK_EVERY_MS = 200;
-/** Who becomes the parent of a process whose own has gone. */
+/** The parent of orphaned processes. */
 const INIT = 1;
 
 export function endWithNpm(): void {
   const isUnderNpm = process.env.npm_lifecycle_script !== undefined;
   if (!isUnderNpm || process.platform === "win32") return;
   const parent = process.ppid;
-  // It may have gone already; but in a container npm itself may be the first process.
+  // npm may have ended already; but in a container, npm itself may be process 1.
   const isOrphan = parent === INIT && !isNpm(parent);
   endWithParent(isOrphan ? undefined : parent);
 }
 
-/** Ends this process when `parent` is not, or no more, its parent. */
+/** Ends this process when `parent` is not, or no longer, its parent. */
 export function endWithParent(parent: number | undefined): void {
   const timer = setInterval(() => {
     if (process.ppid === parent) return;

@@ -1,12 +1,14 @@
-/** Where this code lies: in a clone of the repository, or in a package, where it is bundled. */
+/** Where this code is: in a clone of the repository, or bundled in a package. */
 import { resolve } from "node:path";
 
 export const IS_CLONE = import.meta.filename.endsWith(".ts");
 
-/** What holds wrangler.toml, `build/` and `public/`. A package's bundles lie as deep as these sources. */
+/**
+ * The folder with wrangler.toml, `build/` and `public/`. A package's bundles are at the same depth as these sources.
+ */
 export const PACKAGE_ROOT = resolve(import.meta.dirname, "../..");
 
-/** Where local commands keep what they make, unless told otherwise: the clone, or the folder of the call. */
+/** Default for the output of local commands: in the clone, or in the working directory. */
 export const STATE_FOLDER = resolve(
   IS_CLONE ? PACKAGE_ROOT : "",
   ".mxfp4-edge",

@@ -1,4 +1,4 @@
-/** What keeps local runtimes from outliving the command that started them. */
+/** Keeps local runtimes from outliving the command that started them. */
 import { execFileSync } from "node:child_process";
 import { existsSync, readdirSync, readFileSync, rmSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -8,12 +8,12 @@ import { isAlive } from "./alive.ts";
 import { makeFolder } from "./make-folder.ts";
 
 const GUARD = join(import.meta.dirname, "guarded-workerd.sh");
-/** A process that was sent SIGKILL is gone in milliseconds, its ports with it. */
+/** A process ends within milliseconds of SIGKILL, and its ports are free. */
 const GONE_MS = 2_000;
 
 /**
- * What a Miniflare is to be told so that each workerd that it starts runs under its guard, which notes pids
- * in the state folder. Windows has no shell for the guard; there, only a regular end cleans up.
+ * Settings with which Miniflare starts each workerd under the guard script, which records pids in the state folder.
+ * Windows has no shell for it; there, only a regular end cleans up.
  */
 export function guardRuntimes(stateFolder: string): {
   unsafeRuntimeEnv?: Record<string, string>;
@@ -25,13 +25,13 @@ export function guardRuntimes(stateFolder: string): {
     createRequire(import.meta.url).resolve("miniflare"),
   );
   const workerd = miniflare("workerd") as { default: string };
-  // Both for every Miniflare of this process, of which some may be others'; only ours have the folder.
+  // These apply to every Miniflare of this process, including others'; the folder is set for ours only.
   process.env.MINIFLARE_WORKERD_PATH = GUARD;
   process.env.MXFP4_EDGE_WORKERD = workerd.default;
   return { unsafeRuntimeEnv: { MXFP4_EDGE_PIDS: pids } };
 }
 
-/** A folder for this process's temporary files, which `endStale` removes once the process is gone. */
+/** A folder for this process's temporary files, which `endStale` removes once the process has ended. */
 export function temporaryFolder(stateFolder: string): string {
   const folder = resolve(stateFolder, "tmp", ownMark());
   makeFolder(folder);
@@ -39,8 +39,8 @@ export function temporaryFolder(stateFolder: string): string {
 }
 
 /**
- * End the runtimes, and remove the temporary folders, of processes that are no more. Afterwards the
- * ports of those runtimes are free.
+ * Ends the runtimes and removes the temporary folders of processes that have ended. Afterwards the ports of those
+ * runtimes are free.
  */
 export async function endStale(stateFolder: string): Promise<void> {
   const ended: number[] = [];
@@ -48,7 +48,7 @@ export async function endStale(stateFolder: string): Promise<void> {
     const note = join(stateFolder, "pids", name);
     const [parent, parentStart, start] = wordsIn(note);
     const pid = Number(name);
-    // A note without all its words is being written.
+    // An incomplete note is being written.
     if (
       start === undefined
         ? isAlive(pid)
@@ -71,12 +71,12 @@ export async function endStale(stateFolder: string): Promise<void> {
   }
 }
 
-/** What tells this process from all others of this machine, also from a later one with its pid. */
+/** Identifies this process on this machine, also among later ones with the same pid. */
 export function ownMark(): string {
   return `${process.pid} ${startOf(process.pid)}`.trim();
 }
 
-/** Whether the process of this mark still runs. */
+/** Whether the process with this mark still runs. */
 export function isMarked(mark: string): boolean {
   const [pid, start = ""] = mark.split(" ");
   return isRunning(Number(pid), start);
@@ -86,7 +86,7 @@ function namesIn(folder: string): string[] {
   return existsSync(folder) ? readdirSync(folder) : [];
 }
 
-/** What a note says; nothing where it is gone, as when its guard removes it at this moment. */
+/** The words of a note; none if it is gone, since its guard may be removing it. */
 function wordsIn(note: string): string[] {
   try {
     return readFileSync(note, "utf8").trim().split(" ");
@@ -96,12 +96,12 @@ function wordsIn(note: string): string[] {
   }
 }
 
-/** Whether it is that process which has the pid now: pids are given again. */
+/** Whether the pid still belongs to that process: pids are reused. */
 function isRunning(pid: number, start: string): boolean {
   return isAlive(pid) && startOf(pid) === start;
 }
 
-/** When a process started, as the guard writes it; "" where there is no such process, or no shell. */
+/** Start time of a process, as the guard writes it; "" if there is no such process, or no shell. */
 function startOf(pid: number): string {
   if (process.platform === "win32") return "";
   return execFileSync(GUARD, ["start-of", `${pid}`], {

@@ -1,6 +1,6 @@
 /**
- * One workerd, run by Miniflare and watched here. Miniflare starts a workerd that dies once more, but
- * not one that dies again while it starts; this one comes back, at the same URL, as often as it takes.
+ * A supervised workerd, run by Miniflare. Miniflare itself restarts a workerd that dies, but not one that dies again
+ * during the restart; this one is restarted, at the same URL, as often as necessary.
  */
 import { closeSync, openSync, writeSync } from "node:fs";
 import { isIPv6 } from "node:net";
@@ -11,57 +11,58 @@ import type { Miniflare } from "miniflare";
 import { guardRuntimes, temporaryFolder } from "./processes.ts";
 
 const MAX_LOG_BYTES = 4 * 1024 * 1024;
-/** Pauses before the starts that follow one end: 50 ms, doubling. */
+/** Delay before a restart: 50 ms, doubling. */
 const FIRST_PAUSE_MS = 50;
 const MAX_PAUSE_MS = 2_000;
-/** A runtime that has not come up in so long never will. Clients are patient for as long. */
+/** A runtime that does not start within this time is given up. Clients retry for as long. */
 const GIVE_UP_MS = 60_000;
 
-/** A start takes a tenth of it, on a machine that has much else to do. */
+/** A start takes a tenth of this, on a busy machine. */
 const START_MS = 3_000;
 
 export type Running = {
-  /** Without a slash at the end. */
+  /** Without a trailing slash. */
   url: string;
-  /** The same without what stands before the Worker, where there is such a way. */
+  /** The same without the router before the Worker, if possible. */
   apiUrl: string;
-  /** Rejects when the runtime has died and does not come back. */
+  /** Rejects when the runtime has died and cannot be restarted. */
   lost: Promise<never>;
   close(): Promise<void>;
 };
 
 export type RuntimeOptions = {
-  /** Of its log file, and in what is reported of it. */
+  /** Name of its log file, and in reports. */
   name: string;
   stateFolder: string;
   host: string;
-  /** 0 takes a free one, on a host where `tellsPort`. */
+  /** 0 for any free port, on hosts where `tellsPort`. */
   port: number;
   /**
-   * Whether requests reach the Worker itself: Miniflare's own socket has a Worker before it, which costs each request some
-   * tenths of a millisecond and compresses answers. What the direct one speaks besides HTTP is for whoever may do all.
+   * Whether requests reach the Worker directly: Miniflare's own socket has a Worker before it, which costs some tenths
+   * of a millisecond per request and compresses answers. The direct socket also speaks a protocol that gives full
+   * access.
    */
   isDirect: boolean;
   /**
-   * An entrypoint of the Worker that is served besides, on a port of its own: with pages, requests by `url` pass the router
-   * that looks for those, and one more Worker. Only where requests are direct.
+   * A further entrypoint of the Worker, served on its own port: with pages, requests to `url` pass through the assets
+   * router and another Worker. Only if direct.
    */
   apiEntrypoint?: string | undefined;
-  /** What the Worker logs goes to a file only, not to stderr too. */
+  /** Write the Worker's log to a file only, not to stderr too. */
   quiet: boolean;
-  /** Gets a line for each time that the runtime is started again. */
+  /** Receives a line each time the runtime is restarted. */
   report: (line: string) => void;
 };
 
-/** For any other host Miniflare serves itself on a socket apart, and tells the port of that. */
+/** For other hosts, Miniflare opens another socket for itself, and reports the port of that. */
 const TOLD_HOSTS = ["127.0.0.1", "localhost", "::1", "0.0.0.0", "::"];
 
-/** Whether a runtime on this host tells which port it has taken. */
+/** Whether a runtime on this host reports the port it picked. */
 export function tellsPort(host: string): boolean {
   return TOLD_HOSTS.includes(host);
 }
 
-/** Miniflare's own type for it needs a package that it does not bring along, so it checks nothing. */
+/** Miniflare's own type needs a package that is not installed. */
 type MiniflareSettings = Record<string, unknown>;
 
 export async function startRuntime(
@@ -71,14 +72,14 @@ export async function startRuntime(
   const { name, stateFolder, host, isDirect, quiet, report } = options;
   const entrypoint = isDirect ? options.apiEntrypoint : undefined;
   const guard = guardRuntimes(stateFolder);
-  // It takes a third of a second to load, which a command that only shows its help has no use for.
+  // Loading takes a third of a second, which a command that only shows its help should not wait for.
   const { Log, LogLevel, Miniflare } = await import("miniflare");
   const log = openLog(join(stateFolder, `${name}.log`), quiet, report);
   const life = new Life();
   const settings = {
     ...worker,
     ...guard,
-    cf: false, // it would be fetched
+    cf: false, // otherwise it is downloaded
     telemetry: { enabled: false },
     log: new Log(LogLevel.NONE),
     handleRuntimeStdio: (stdout: Readable, stderr: Readable) => {
@@ -104,7 +105,7 @@ export async function startRuntime(
             : { host, port }),
         }),
     );
-    started.ready.catch(() => undefined); // asked for again, but not at once
+    started.ready.catch(() => undefined); // awaited below, but not immediately
     return started;
   };
   let miniflare = start(options.port);
@@ -131,7 +132,7 @@ export async function startRuntime(
         miniflare = start(Number(own.port), Number(api.port));
       },
     });
-    // Whoever does not ask is not told.
+    // Avoids an unhandled rejection if the caller does not use it.
     lost.catch(() => undefined);
     return { url: own.origin, apiUrl: api.origin, lost, close };
   } catch (error) {
@@ -141,8 +142,7 @@ export async function startRuntime(
 }
 
 /**
- * Whether it resolves, and in time. A Miniflare whose workerd ends before it has read its
- * configuration waits for that for ever.
+ * Whether the promise resolves in time. If workerd ends before it has read its configuration, Miniflare waits forever.
  */
 async function settles(promise: Promise<unknown>): Promise<boolean> {
   return Promise.race([
@@ -154,23 +154,23 @@ async function settles(promise: Promise<unknown>): Promise<boolean> {
   ]);
 }
 
-/** Its workerd is dead afterwards: where Miniflare waits for ever, there is none. */
+/** Afterwards its workerd has ended: where Miniflare waits forever, there is none. */
 async function end(miniflare: Miniflare): Promise<void> {
   await settles(miniflare.dispose());
 }
 
-/** The processes of one Miniflare, one after another. */
+/** The successive processes of one Miniflare. */
 class Life {
   count = 0;
   isUp = false;
   #onEnd: () => void = () => undefined;
 
-  /** A process was started; its pipe ends with it. */
+  /** A process was started; its stdout ends with it. */
   begin(stdout: Readable): void {
     const own = ++this.count;
     this.isUp = true;
     stdout.once("end", () => {
-      if (own !== this.count) return; // the next one is there already
+      if (own !== this.count) return; // its successor has started already
       this.isUp = false;
       this.#onEnd();
     });
@@ -183,7 +183,7 @@ class Life {
   }
 }
 
-/** Brings the runtime back each time that it ends; rejects once that is hopeless. */
+/** Restarts the runtime each time it ends; rejects once that fails for too long. */
 async function keepAlive(
   life: Life,
   runtime: {
@@ -198,7 +198,7 @@ async function keepAlive(
     for (let attempt = 0; ; attempt++) {
       await sleep(Math.min(MAX_PAUSE_MS, FIRST_PAUSE_MS * 2 ** attempt));
       if (runtime.isClosing()) return new Promise<never>(() => undefined);
-      // Miniflare's own start may be under way. It fails if this process dies, too.
+      // Miniflare's own restart may be in progress; it fails if that process dies too.
       if ((await runtime.isReady()) && life.isUp) break;
       if (Date.now() - endedMs > GIVE_UP_MS) {
         throw new Error(
@@ -210,7 +210,7 @@ async function keepAlive(
   }
 }
 
-/** Miniflare makes its temporary folder, when constructed, where the environment says. */
+/** Miniflare creates its temporary folder in its constructor, where TMPDIR says. */
 function withTemporaryFolder<T>(folder: string, body: () => T): T {
   const before = process.env.TMPDIR;
   process.env.TMPDIR = folder;
@@ -223,8 +223,8 @@ function withTemporaryFolder<T>(folder: string, body: () => T): T {
 }
 
 /**
- * What the runtime prints, to a file that starts anew each time and stops at 4 MiB, or, as it says, where the disk takes
- * no more: nobody's training ends for that.
+ * The runtime's output, in a file that is truncated at each start and limited to 4 MiB. If the disk is full, a report
+ * says so, and training continues.
  */
 function openLog(
   path: string,

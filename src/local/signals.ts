@@ -1,13 +1,15 @@
-/** The signals that ask a command to end. */
+/** Handling of the signals that end a command. */
 import { readFileSync } from "node:fs";
 
+/** Exit code of a command ended by Ctrl-C, as shells report it: 128 + SIGINT. */
+export const INTERRUPTED = 130;
 const HANGUP_BIT = 1n << 0n;
-/** One Ctrl-C may come twice: from the terminal, and from npm. */
+/** A single Ctrl-C may arrive twice: from the terminal, and from npm. */
 const ONE_SIGNAL_MS = 1_000;
 
 /**
- * Call `end` for each of them, and nothing else: whatever listened goes, such as Miniflare's listeners,
- * which exit at once. A hang-up that `nohup` has this process ignore stays ignored.
+ * Calls `end` for each of them, and removes all other listeners, such as Miniflare's, which exit at once. A SIGHUP
+ * ignored because of `nohup` stays ignored.
  */
 export function onEndSignal(end: (signal: NodeJS.Signals) => void): void {
   const signals: NodeJS.Signals[] = ["SIGINT", "SIGTERM"];
@@ -18,7 +20,7 @@ export function onEndSignal(end: (signal: NodeJS.Signals) => void): void {
   }
 }
 
-/** The first signal asks to end, another Ctrl-C ends at once. */
+/** The first signal requests the end; another Ctrl-C ends at once. */
 export function askedTwice(
   ask: () => void,
   atOnce: () => void,
@@ -34,7 +36,7 @@ export function askedTwice(
   };
 }
 
-/** Linux tells. Elsewhere a terminal does: `nohup` takes the output away from it. */
+/** Known on Linux. Elsewhere guessed from the terminal: `nohup` redirects the output. */
 function ignoresHangup(): boolean {
   if (process.platform !== "linux") return !process.stdout.isTTY;
   const status = readFileSync("/proc/self/status", "utf8");

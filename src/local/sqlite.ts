@@ -1,6 +1,6 @@
 /**
- * node:sqlite without its warning. The older of the supported Nodes call it experimental, on stderr, when
- * it is loaded; what is used of it is the same in all of them. Other warnings come through.
+ * node:sqlite without its warning. Older supported versions of Node print on stderr that it is experimental; what is
+ * used of it is the same in all of them. Other warnings are shown.
  */
 import type { DatabaseSync } from "node:sqlite";
 

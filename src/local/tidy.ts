@@ -1,4 +1,6 @@
-/** What a local runtime leaves in its state folder and never uses again. For an edge that does not run. */
+/**
+ * Removes what a local runtime leaves behind in its state folder and never uses again. For an edge that is not running.
+ */
 import {
   closeSync,
   existsSync,
@@ -9,13 +11,17 @@ import {
   statSync,
 } from "node:fs";
 import { join } from "node:path";
+import { subfolders } from "./folders.ts";
 
-/** The first page of a database begins with 100 bytes of header; 3 bytes on it counts its tables. */
+/**
+ * Offset of the number of cells in the first page of an SQLite database, which has a header of 100 bytes; no cells: no
+ * tables.
+ */
 const TABLE_COUNT = 103;
 
-/** Remove what is left of objects that have gone, and of uploads whose runtime was killed. */
+/** Removes files of deleted objects, and of uploads whose runtime was killed. */
 export function tidy(stateFolder: string): void {
-  for (const objects of folders(join(stateFolder, "objects"))) {
+  for (const objects of subfolders(join(stateFolder, "objects"))) {
     for (const name of readdirSync(objects)) {
       if (!/^[0-9a-f]{64}\.sqlite$/.test(name)) continue;
       const path = join(objects, name);
@@ -24,7 +30,7 @@ export function tidy(stateFolder: string): void {
           rmSync(path + suffix, { force: true });
     }
   }
-  for (const bucket of folders(join(stateFolder, "buckets"))) {
+  for (const bucket of subfolders(join(stateFolder, "buckets"))) {
     const blobs = join(bucket, "blobs");
     if (!existsSync(blobs)) continue;
     for (const name of readdirSync(blobs))
@@ -32,7 +38,7 @@ export function tidy(stateFolder: string): void {
   }
 }
 
-/** A database without a table, and without a log that may bring some: that of an object that has gone. */
+/** A database without tables, and without a log that may add some: that of a deleted object. */
 function isEmpty(path: string): boolean {
   const log = `${path}-wal`;
   if (existsSync(log) && statSync(log).size > 0) return false;
@@ -44,11 +50,4 @@ function isEmpty(path: string): boolean {
   } finally {
     closeSync(file);
   }
-}
-
-function folders(parent: string): string[] {
-  if (!existsSync(parent)) return [];
-  return readdirSync(parent, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(parent, name));
 }

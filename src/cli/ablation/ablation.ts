@@ -1,6 +1,6 @@
 /**
- * What each recipe costs in training, measured by whole runs of several seeds. Finished runs
- * are kept, so that one that was killed goes on where it was, and a page is written of all there are.
+ * Measures the cost of each recipe in the final loss, by whole training runs with several seeds. Finished runs are
+ * kept, so that an interrupted ablation continues; a page is written of all there are.
  */
 import { hash } from "node:crypto";
 import { readFileSync, writeFileSync } from "node:fs";
@@ -9,7 +9,7 @@ import { parseArgs } from "citty";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { fingerprint } from "../../kernels/matmul.ts";
 import { checkWritable, makeFolder } from "../../local/make-folder.ts";
-import { onEndSignal } from "../../local/signals.ts";
+import { INTERRUPTED, onEndSignal } from "../../local/signals.ts";
 import { type Ablation, parseAblation } from "./options.ts";
 import { ablationArgs } from "./arguments.ts";
 import { withConfig } from "../config-file.ts";
@@ -19,17 +19,14 @@ import { Overview } from "./overview.ts";
 import { ablationCharts, ablationPage, plainTable } from "./page.ts";
 import { trialsOf } from "./setting.ts";
 import { rawData, summarize } from "./summary.ts";
-import { INTERRUPTED } from "../train/cancel.ts";
 import { mobyDick } from "../train/moby-dick.ts";
 
-/** In the folder of the page. */
+/** Folder of the charts, in that of the page. */
 const CHARTS = "ablation";
 
 export type PageFormat = (markdown: string) => Promise<string>;
 
-/**
- * Do what was typed, which `ablationArgs` has. Returns the exit code. Sockets to runtimes may linger afterwards.
- */
+/** Runs the ablation with typed `ablationArgs`. Returns the exit code. Sockets to runtimes may stay open afterwards. */
 export async function ablation(
   typed: readonly string[],
   format: PageFormat = (markdown) => Promise.resolve(markdown),
@@ -47,7 +44,7 @@ async function compare(asked: Ablation, format: PageFormat): Promise<number> {
   loadTrainingKernels();
   const { settings, seeds, jobs, place, out, isJson } = asked;
   const shown = isJson ? process.stderr : process.stdout;
-  // What cannot be written is told before all is measured.
+  // Fail before measuring if the output is not writable.
   for (const folder of [out, join(out, CHARTS), place.outcomes])
     checkWritable(folder);
   const text = Uint8Array.from(readFileSync(mobyDick()));

@@ -1,4 +1,4 @@
-/** What an ablation can be told. */
+/** Options of `ablation`. */
 import type { ArgsDef, ParsedArgs } from "citty";
 import { ARCHITECTURES } from "../../api/run-config.ts";
 import { flag, oneOf, valued } from "../argument.ts";

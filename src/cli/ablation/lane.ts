@@ -1,6 +1,6 @@
 /**
- * One place where runs are made, one after another: an edge, and a trainer in a thread, as `npm run train -- --threads 1`
- * has them. A lane keeps about one core busy, since trainer and shards wait for each other.
+ * A lane trains runs one after another: an edge, and a trainer in a thread, as `npm run train -- --threads 1`. It keeps
+ * about one core busy, since trainer and shards wait for each other.
  */
 import { rmSync } from "node:fs";
 import { join } from "node:path";
@@ -15,7 +15,7 @@ import {
 } from "../joined-threads.ts";
 import type { Trial } from "./setting.ts";
 
-/** Of the last step that was committed. */
+/** Called with the number of committed steps. */
 export type NoteStep = (step: number) => void;
 
 export class Lane {
@@ -28,7 +28,7 @@ export class Lane {
     this.#report = report;
   }
 
-  /** Nothing in `stateFolder` outlives a lane. */
+  /** `stateFolder` is cleared at the start. */
   static async start(
     stateFolder: string,
     report: (line: string) => void,
@@ -46,7 +46,7 @@ export class Lane {
     return new Lane(edge, report);
   }
 
-  /** Make a run over `text`; its metrics, once it has finished or diverged. */
+  /** Trains a run on `text`; returns its metrics, once it has finished or diverged. */
   run(
     trial: Trial,
     text: Uint8Array<ArrayBuffer>,

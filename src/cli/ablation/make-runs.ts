@@ -1,4 +1,4 @@
-/** Makes the runs that are missing, on so many lanes at once, and keeps each when it is finished. */
+/** Trains the missing runs on parallel lanes, and stores the outcome of each. */
 import { cpus } from "node:os";
 import { join } from "node:path";
 import { isRefusedOption, UsageError } from "../file-arguments.ts";
@@ -8,13 +8,13 @@ import { Lane } from "./lane.ts";
 import type { Overview } from "./overview.ts";
 
 export type LanePlace = {
-  /** Where lanes work. */
+  /** State folders of the lanes. */
   lanes: string;
-  /** Where outcomes are kept. */
+  /** Folder of the outcomes. */
   outcomes: string;
 };
 
-/** Returns how many are still missing: those of a lane that was lost. */
+/** Returns how many are still missing because their lane failed. */
 export async function makeRuns(
   trials: readonly Trial[],
   text: Uint8Array<ArrayBuffer>,

@@ -1,4 +1,4 @@
-/** The ablation that follows from what was typed. */
+/** Parses the options of an ablation. */
 import { availableParallelism } from "node:os";
 import { join, resolve } from "node:path";
 import { IS_CLONE, PACKAGE_ROOT, STATE_FOLDER } from "../../local/places.ts";
@@ -17,11 +17,11 @@ export type Ablation = {
   seeds: number;
   jobs: number;
   place: LanePlace;
-  /** Of page, charts and data. */
+  /** For page, charts and data. */
   out: string;
-  /** Data, not tables, to stdout. */
+  /** Print data, not tables, to stdout. */
   isJson: boolean;
-  /** The command that asks for this. */
+  /** The command with which to repeat it. */
   command: string;
 };
 
@@ -60,7 +60,7 @@ export function parseAblation(args: AblationArgs, rawArgs: string[]): Ablation {
   };
 }
 
-/** What was typed, but for where and how runs are made. */
+/** The typed options, except those for where and how runs are trained. */
 function whatIsCompared(rawArgs: readonly string[]): string[] {
   const isPlace = (arg = "") => /^--(jobs|state|out|config)$/.test(arg);
   return rawArgs.filter(

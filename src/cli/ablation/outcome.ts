@@ -1,4 +1,4 @@
-/** What a finished run leaves: a JSON file under its trial's key, so that no run is ever made twice. */
+/** The outcome of a finished run: a JSON file named by its trial's key, so that no run is trained twice. */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { makeFolder } from "../../local/make-folder.ts";
@@ -6,7 +6,7 @@ import { parsedObject } from "../../api/json.ts";
 import type { RunRequest } from "../../api/run-config.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 
-/** At a step, the held-out loss, and the mean of the training losses since the point before. */
+/** At an evaluation: the held-out loss, and the mean training loss since the previous point. */
 export type CurvePoint = {
   step: number;
   trainLoss: number | null;
@@ -16,14 +16,14 @@ export type CurvePoint = {
 export type Outcome = {
   key: string;
   request: RunRequest;
-  /** Over the whole held-out text, in nats per byte; null where the run diverged. */
+  /** On the whole held-out split, in nats per byte; null if the run diverged. */
   valLoss: number | null;
   seconds: number;
   machine: { cpu: string; cores: number; jobs: number; fingerprint: string };
   curve: CurvePoint[];
 };
 
-/** Whole or not at all: a kill leaves no half of one. */
+/** Written atomically. */
 export function keepOutcome(folder: string, outcome: Outcome): void {
   makeFolder(folder);
   const file = join(folder, `${outcome.key}.json`);

@@ -1,17 +1,18 @@
-/** How far all runs together are: one line that changes on a terminal, elsewhere one in a while. */
+/** Progress of all runs: a line that is redrawn on a terminal, elsewhere a line from time to time. */
+import { duration } from "../duration.ts";
 import type { Outcome } from "./outcome.ts";
 import type { Trial } from "./setting.ts";
 
 type Output = Pick<NodeJS.WriteStream, "write"> & { isTTY?: boolean };
 
-/** Where there is no terminal, so often. */
+/** Interval without a terminal. */
 const PLAIN_MS = 15_000;
-/** A terminal's line is not written more often than that. */
+/** Shortest interval on a terminal. */
 const TERMINAL_MS = 200;
 
 export class Overview {
   readonly #out: Output;
-  /** Work that is done of each run that is under way. */
+  /** Work done so far in each running run. */
   readonly #underWay = new Map<string, number>();
   #runs = 0;
   #kept = 0;
@@ -50,7 +51,7 @@ export class Overview {
     this.#show(true);
   }
 
-  /** A line that stays. */
+  /** A permanent line. */
   line(text: string): void {
     this.#clear();
     this.#out.write(`${text}\n`);
@@ -83,12 +84,4 @@ export class Overview {
     if (this.#hasLine) this.#out.write("\r\x1b[2K");
     this.#hasLine = false;
   }
-}
-
-function duration(seconds: number): string {
-  const whole = Math.round(seconds);
-  const minutes = Math.floor(whole / 60);
-  const rest = String(whole % 60).padStart(2, "0");
-  if (minutes < 60) return `${minutes}:${rest}`;
-  return `${Math.floor(minutes / 60)}:${String(minutes % 60).padStart(2, "0")}:${rest}`;
 }

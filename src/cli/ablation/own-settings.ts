@@ -1,4 +1,4 @@
-/** Settings that are asked for: of the page by name, or of one's own. */
+/** The requested settings: those of the page by name, or one defined by options. */
 import {
   completeOptimizer,
   OPTIMIZER_NAMES,

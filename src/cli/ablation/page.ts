@@ -1,11 +1,11 @@
-/** The page of an ablation, its charts, and its raw data, as files by name. */
+/** The page of an ablation and its charts. */
 import { lineChart } from "../chart/line-chart.ts";
 import type { Row, Summary } from "./summary.ts";
 import type { Estimate } from "./statistics.ts";
 
 type PageData = {
   summaries: readonly Summary[];
-  /** How the runs were made, in a sentence. */
+  /** A sentence on how the runs were trained. */
   made: string;
   /** The command that writes this page. */
   command: string;
@@ -72,14 +72,14 @@ function cells(
   ];
 }
 
-/** In place of a loss that no seed has: all runs diverged. */
+/** Shown instead of a mean without values: all runs diverged. */
 const NONE = "–";
 
 function diverged({ diverged: count }: Row): string {
   return count > 0 ? `, ${count} diverged` : "";
 }
 
-/** A difference, and its standard error. */
+/** A difference with its standard error. */
 function signed(value: Estimate): string {
   const { mean, count } = value;
   if (count === 0) return NONE;
@@ -91,7 +91,7 @@ function error({ standardError }: Estimate): string {
   return Number.isFinite(standardError) ? standardError.toFixed(4) : "?";
 }
 
-/** The charts of a setting: held-out loss, and what it is above the baseline's. */
+/** The charts of a setting: held-out loss, and its difference to the baseline. */
 export function ablationCharts({ setting, steps, rows }: Summary): {
   loss: string;
   gap: string;

@@ -1,6 +1,6 @@
 /**
- * What is compared: settings, each a run that stays the same but for what its arms change, with every seed.
- * Arms of one seed begin with the same parameters and see the same tokens, since both follow from the seed.
+ * Settings: a base configuration and arms that change parts of it, each trained with every seed. Arms with the same
+ * seed have the same initial parameters and tokens, since both follow from the seed.
  */
 import { hash } from "node:crypto";
 import {
@@ -16,7 +16,7 @@ import type {
 } from "../../api/run-config.ts";
 import { MODEL_PRESETS, type ModelPreset } from "../train/presets.ts";
 
-/** What one arm may change. */
+/** What an arm may change. */
 type Change = {
   recipe?: Recipe;
   gradientDtype?: WireDtype;
@@ -25,47 +25,47 @@ type Change = {
 
 export type Arm = { name: string; change: Change };
 
-/** What a setting's arms have in common. */
+/** The configuration shared by a setting's arms. */
 export type Base = {
   preset: ModelPreset;
-  /** A GPT-2 unless told. */
+  /** Default: GPT-2. */
   arch?: ModelShape["arch"];
   steps: number;
-  /** Parts of a step, and sequences of a part. */
+  /** Microbatches per step, and sequences per microbatch. */
   microbatches: number;
   sequences: number;
   recipe: Recipe;
   gradientDtype: WireDtype;
   optimizer: Partial<OptimizerConfig>;
-  /** Of the text, from its start; 0 for all. */
+  /** Prefix of the text that is used; 0 for all. */
   textBytes: number;
 };
 
 export type Setting = {
   name: string;
-  /** What the page says of it. */
+  /** Texts for the page. */
   title: string;
   about: string;
   base: Base;
   arms: readonly Arm[];
-  /** The name of the arm from which gaps are measured. */
+  /** Name of the arm to which gaps are measured. */
   baseline: string;
-  /** The name of the arm that the others are judged against besides, if one is there. */
+  /** Name of a second arm for comparison; may be the same. */
   incumbent: string;
 };
 
-/** One run to make. Its key names all that its losses follow from. */
+/** A run to train. Its key identifies everything that its losses depend on. */
 export type Trial = {
   key: string;
   request: RunRequest & { steps: number; seed: number };
   textBytes: number;
-  /** Multiply-adds of the matrices, as far as they tell how long it takes. */
+  /** Estimated duration: tokens × layers × width², about the multiply-adds of the matrices. */
   work: number;
 };
 
 const EVALUATIONS = 16;
 
-/** `world` is what the same request would give other losses in: the text, and how the machine computes. */
+/** `world`: what else the losses depend on: the text, and the machine's fingerprint. */
 export function trialOf(
   { base }: Setting,
   arm: Arm,
@@ -96,7 +96,7 @@ export function trialOf(
   return { key, request, textBytes, work: tokens * layers * width ** 2 };
 }
 
-/** Every run of the settings once, though several may want it; all arms of a seed before the next seed. */
+/** The distinct runs of all settings; all arms of a seed before the next seed. */
 export function trialsOf(
   settings: readonly Setting[],
   seeds: number,
@@ -114,7 +114,7 @@ export function trialsOf(
   return [...trials.values()];
 }
 
-/** All that an optimizer has, but for what it has no use for. */
+/** The complete optimizer without values that it ignores. */
 function told(optimizer: Partial<OptimizerConfig>): Partial<OptimizerConfig> {
   const { momentum, ...rest } = completeOptimizer(optimizer);
   return OPTIMIZERS[rest.name].matrices === "muon"

@@ -3,7 +3,7 @@ import type { Recipe } from "../../api/recipe.ts";
 import type { WireDtype } from "../../api/run-config.ts";
 import type { Arm, Base, Setting } from "./setting.ts";
 
-/** As Jordan et al. have it; the defaults may be better (setting `rates`). */
+/** As of Jordan et al.; the defaults may be better (setting `rates`). */
 const MUON = {
   name: "muon",
   learningRate: 0.008,
@@ -108,10 +108,9 @@ export const SETTINGS: readonly Setting[] = [
 ];
 
 /**
- * Small enough for ten minutes on two cores; only the recipe is in four bits. What a seed does to one run is as
- * large as what a recipe does, so there are many seeds of short runs, told apart by differences within a seed. The
- * batch is what shows all four: with fewer sequences a step, nearest and stochastic rounding come out even; with
- * more, rotating no longer shows.
+ * Takes ten minutes on two cores; only the recipe is in four bits. The seed changes a run's loss as much as the recipe
+ * does, so there are many seeds of short runs, compared within each seed. The batch size separates all four: with fewer
+ * sequences per step, nearest and stochastic rounding are equal; with more, rotation makes no difference.
  */
 export const QUICK: Setting = {
   name: "quick",

@@ -1,13 +1,13 @@
-/** Means over seeds, and of differences between runs of one seed, with their standard errors. */
+/** Means over seeds, and of paired differences, with standard errors. */
 
 export type Estimate = {
   mean: number;
-  /** Of the mean; not a number where there is one value. */
+  /** Of the mean; NaN for a single value. */
   standardError: number;
   count: number;
 };
 
-/** A value for each seed; null where the run diverged or is not made. */
+/** A value per seed; null if the run diverged or is missing. */
 export type BySeed = readonly (number | null)[];
 
 export function estimate(values: readonly number[]): Estimate {
@@ -18,7 +18,7 @@ export function estimate(values: readonly number[]): Estimate {
   return { mean, standardError: Math.sqrt(variance / count), count };
 }
 
-/** Of the seeds that have both. */
+/** Over the seeds that have both values. */
 export function pairedDifference(values: BySeed, from: BySeed): Estimate {
   return estimate(
     values.flatMap((value, seed) => {

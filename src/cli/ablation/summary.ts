@@ -1,4 +1,4 @@
-/** What a setting's runs say: a row for each arm, and its curves. */
+/** The results of a setting: a row per arm with final losses and curves. */
 import type { CurvePoint, Outcome } from "./outcome.ts";
 import { type Setting, trialOf } from "./setting.ts";
 import { type BySeed, type Estimate, estimate } from "./statistics.ts";
@@ -6,13 +6,13 @@ import { pairedDifference } from "./statistics.ts";
 
 export type Row = {
   name: string;
-  /** Final held-out loss, and what it is above the baseline's and the incumbent's, seed by seed. */
+  /** Final held-out loss, and its differences to baseline and incumbent, paired by seed. */
   valLoss: Estimate;
   gap: Estimate;
   toIncumbent: Estimate;
   seconds: number;
   diverged: number;
-  /** Means over seeds at each evaluation: of the loss, and of what it is above the baseline's. */
+  /** Means over seeds at each evaluation: of the loss, and of its difference to the baseline. */
   losses: Estimate[];
   gaps: Estimate[];
 };
@@ -36,7 +36,7 @@ export function summarize(
     runs.map((run) => run?.valLoss ?? null);
   const baseline = runsOf(setting.baseline);
   const incumbent = runsOf(setting.incumbent);
-  // Of a run that was not broken off: one that diverged has fewer.
+  // From a complete run: one that diverged has fewer evaluations.
   const steps = setting.arms
     .flatMap(({ name }) => runsOf(name))
     .map((run) => run?.curve.map(({ step }) => step) ?? [])
@@ -63,12 +63,12 @@ export function summarize(
     ];
   });
   const place = ({ valLoss }: Row) => valLoss.count > 0 ? valLoss.mean : Infinity; // prettier-ignore
-  // Rows without a loss are equal, and stay in their order behind the others.
+  // Rows without a loss stay in their order after the others.
   rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
   return { setting, steps, rows };
 }
 
-/** The raw data of the page. */
+/** The page's raw data. */
 export function rawData(
   settings: readonly Setting[],
   seeds: number,

@@ -1,12 +1,12 @@
 /**
- * Lines over two axes, as SVG: names stand at the ends of their lines, so that nobody needs to tell colours
- * apart, and colours follow the reader's light or dark page.
+ * A line chart as SVG. Names are at the ends of their lines, so that colours need not be told apart; colours follow the
+ * page's light or dark scheme.
  */
 
 type Line = {
   name: string;
   points: readonly (readonly [x: number, y: number])[];
-  /** Half the height of a band around it, at each point. */
+  /** Half the height of a band around the line, at each point. */
   spread?: readonly number[];
   dashed?: boolean;
 };
@@ -16,7 +16,7 @@ export type Chart = {
   x: string;
   y: string;
   lines: readonly Line[];
-  /** What the y axis shows; all that lines reach without it. */
+  /** Range of the y axis; default: all values. */
   yRange?: readonly [number, number];
   logX?: boolean;
   logY?: boolean;
@@ -26,7 +26,7 @@ const WIDTH = 860;
 const HEIGHT = 440;
 const PLOT = { left: 70, right: 640, top: 44, bottom: 384 };
 const NAME_HEIGHT = 15;
-/** Light and dark pages' colours, line by line: told apart by hue and by lightness. */
+/** Colours for light and dark pages, distinct in hue and lightness. */
 const COLOURS = [
   ["#0b62a8", "#6cb6ff"],
   ["#b3261e", "#ff8a80"],
@@ -40,7 +40,7 @@ const COLOURS = [
 
 type Scale = { at: (value: number) => number; ticks: readonly number[] };
 
-/** Points that are no number, or have no place on a logarithmic axis, are left out, and so is a line of no others. */
+/** Omits points that are not finite, or not positive on a logarithmic axis, and lines without points. */
 export function lineChart(chart: Chart): string {
   const lines = chart.lines.flatMap((each) => drawable(each, chart));
   const points = lines.flatMap(({ points: each }) => each);
@@ -144,7 +144,7 @@ function scale(
   return { at, ticks };
 }
 
-/** Five or so round numbers. */
+/** About five round numbers. */
 function steps(low: number, high: number): number[] {
   const rough = (high - low) / 5;
   const power = 10 ** Math.floor(Math.log10(rough));
@@ -172,7 +172,7 @@ function decades(low: number, high: number): number[] {
   return ticks;
 }
 
-/** Heights of names that were wanted at these, none over another. */
+/** Vertical positions of names near the wanted ones, without overlaps. */
 function spreadOut(wanted: readonly number[]): number[] {
   const order = wanted.map((_, i) => i).sort((a, b) => wanted[a]! - wanted[b]!);
   const heights = [...wanted];
@@ -181,7 +181,7 @@ function spreadOut(wanted: readonly number[]): number[] {
     heights[i] = Math.max(heights[i]!, free);
     free = heights[i]! + NAME_HEIGHT;
   }
-  // Below the plot there is no room: push up from there.
+  // Shift names up that would be below the plot.
   let limit = PLOT.bottom + NAME_HEIGHT;
   for (const i of order.toReversed()) {
     heights[i] = Math.min(heights[i]!, limit);

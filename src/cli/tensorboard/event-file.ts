@@ -1,6 +1,6 @@
 /**
- * A run's history as TensorBoard reads it: records, each a protobuf `Event` of `event.proto`. The first says which
- * version the others have; each of them is a step, with a `Summary` of named floats.
+ * A run's metrics as a TensorBoard event file: records of protobuf `Event` (event.proto). The first has the version;
+ * each other is a step, with a `Summary` of named floats.
  */
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import { double, float, message, text, varint } from "./protobuf.ts";
@@ -8,12 +8,12 @@ import { record } from "./records.ts";
 
 const VERSION = "brain.Event:2";
 
-/** Fields of `Event`, `Summary` and `Summary.Value`. */
+/** Field numbers of `Event`, `Summary` and `Summary.Value`. */
 const EVENT = { wallTime: 1, step: 2, fileVersion: 3, summary: 5 };
 const SUMMARY = { value: 1 };
 const VALUE = { tag: 1, simpleValue: 2 };
 
-/** By the tag that TensorBoard shows; what stands before the slash is the group of its charts. */
+/** By TensorBoard's tag; the part before the slash groups charts. */
 const TAGS = {
   "loss/train": (each) => each.trainLoss,
   "loss/validation": (each) => each.valLoss,
@@ -31,7 +31,7 @@ const TAGS = {
   "phases/pushed_bytes": ({ phases }) => phases?.pushedBytes,
 } satisfies Record<string, (each: StepMetrics) => number | null | undefined>;
 
-/** A file of them is known by this name, in a folder that is named as the run. */
+/** TensorBoard recognizes event files by this name; their folder is the run. */
 export function eventFileName(metrics: readonly StepMetrics[]): string {
   return `events.out.tfevents.${Math.floor(beginOf(metrics)).toString().padStart(10, "0")}.mxfp4-edge`;
 }
@@ -62,7 +62,7 @@ export function* eventFile(
   }
 }
 
-/** When the first step was committed, in seconds; so the same run has the same file. */
+/** Commit time of the first step, in seconds; so a run always gives the same file. */
 function beginOf([first]: readonly StepMetrics[]): number {
   return (first?.committedMs ?? 0) / 1000;
 }

@@ -1,6 +1,6 @@
-/** Protobuf's wire format, as far as event files need it: what is written, and nothing that is read. */
+/** The subset of protobuf's wire format that event files need; writing only. */
 
-/** A field with a length before its bytes, unless `wire` says otherwise. */
+/** Length-delimited, unless `wire` says otherwise. */
 export type Field = { field: number; bytes: Uint8Array; wire?: number };
 
 const VARINT = 0;
@@ -38,7 +38,7 @@ export function float(field: number, value: number): Field {
   return { field, bytes, wire: FIXED32 };
 }
 
-/** Seven bits a byte, the lowest first; the last has no high bit. */
+/** Seven bits per byte, lowest first; the last byte's high bit is 0. */
 function varintBytes(value: number): Uint8Array {
   const bytes: number[] = [];
   for (; value >= 128; value = Math.floor(value / 128))

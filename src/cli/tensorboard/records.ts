@@ -1,13 +1,13 @@
 /**
- * TFRecord framing, as TensorFlow's `record_writer.cc` has it: the length of what is recorded in 8 bytes, the masked
- * CRC-32C of those, the bytes, and their masked CRC-32C. All numbers are little-endian.
+ * TFRecord framing as in TensorFlow's `record_writer.cc`: the length in 8 bytes, its masked CRC-32C, the data, and its
+ * masked CRC-32C. Little-endian.
  */
 
 const LENGTH_BYTES = 8;
 const CRC_BYTES = 4;
-/** Of Castagnoli, its bits from the lowest. */
+/** CRC-32C (Castagnoli), bit-reversed. */
 const POLYNOMIAL = 0x82f63b78;
-/** A checksum of bytes that hold checksums should not look like one of them. */
+/** Masks a CRC, since computing a CRC of data that contains CRCs is problematic. */
 const MASK_DELTA = 0xa282ead8;
 
 export function record(data: Uint8Array): Uint8Array {

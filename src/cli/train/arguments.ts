@@ -1,4 +1,4 @@
-/** What training can be told. */
+/** Options of `train`. */
 import type { ArgsDef, ParsedArgs } from "citty";
 import { DEFAULT_RECIPE, RECIPE_NAMES } from "../../api/recipe.ts";
 import { BPE_VOCABULARY, TOKENIZERS } from "../../api/dataset.ts";
@@ -127,7 +127,7 @@ export const trainArgs = {
 
 export type TrainArgs = ParsedArgs<typeof trainArgs>;
 
-/** What was typed, without defaults. */
+/** Typed options, without defaults. */
 export type ToldArgs = Partial<TrainArgs>;
 
 export function toldArgs(

@@ -1,4 +1,4 @@
-/** A run on the edge that trains it: the one that was left there, or a new one, of a text that is sent to it. */
+/** Starts a run on the edge that trains it: an interrupted one, or a new one, whose text is uploaded. */
 import { openAsBlob } from "node:fs";
 import { AppError } from "../../api/errors.ts";
 import type { RunStatus } from "../../api/run-status.ts";
@@ -28,7 +28,7 @@ export async function beginRun(
     : create(client, options, own, progress);
 }
 
-/** Of one that was left, which has an id and a place already, there is nothing yet on the edge. */
+/** `left`: an interrupted run with an id and a place that does not exist on the edge. */
 async function create(
   client: Mxfp4Edge,
   options: TrainOptions,
@@ -57,7 +57,7 @@ async function create(
       kept: keepFiles(options.kept, (line) => progress.warn(line)),
       ...(remote && { process: ownMark() }),
     };
-    // Before the run is asked for: it may begin, and the answer be lost.
+    // Noted before the request: the run may start, and the answer be lost.
     if (remote) claimNote(noteBeside(note.kept), note, told(options.kept));
     try {
       const asked = { ...request, run: note.run, from };
@@ -71,7 +71,7 @@ async function create(
   return origin ? withOrigin(client, origin, begin) : begin();
 }
 
-/** Undefined where the edge has no such run: it was killed before there was one, or somebody has removed it. */
+/** Undefined if the edge has no such run: it was interrupted before its creation, or has been deleted. */
 async function find(
   client: Mxfp4Edge,
   { run }: Unfinished,

@@ -1,16 +1,12 @@
 /** How a run on this machine is ended early. */
 import pc from "picocolors";
-import { askedTwice } from "../../local/signals.ts";
+import { askedTwice, INTERRUPTED } from "../../local/signals.ts";
 import type { Progress } from "../progress.ts";
 
-/** As a shell reports an end by Ctrl-C. */
-export const INTERRUPTED = 130;
-/** A run that was told to end and its checkpoint have so long, so that nothing is left after 5 s. */
+/** Time for the run to end and its checkpoint to be saved, so that nothing remains after 5 s. */
 const END_MS = 4_000;
 
-/**
- * The first signal asks the run to end, another Ctrl-C ends this process; its runtimes go with it.
- */
+/** The first signal cancels the run; another Ctrl-C ends this process, and its runtimes with it. */
 export function cancelOnce(
   progress: Progress,
   cancel: () => Promise<unknown>,
@@ -18,7 +14,7 @@ export function cancelOnce(
   const atOnce = (): never => process.exit(INTERRUPTED);
   return askedTwice(() => {
     progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
-    // A run that has ended already goes on to its own end.
+    // A run that has ended already completes normally.
     cancel().catch(() => undefined);
     setTimeout(() => {
       progress.warn(

@@ -1,4 +1,4 @@
-/** Where the files of a run go that a person begins, by what was typed. */
+/** Where a run's files are kept, by typed options. */
 import { existsSync, readdirSync, rmdirSync, rmSync } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import pc from "picocolors";
@@ -16,7 +16,7 @@ import {
 import type { TrainArgs } from "./arguments.ts";
 import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
-/** Where a run's files go: the place that an option names, or the first free folder of a name in `runs`. */
+/** The place that an option names, or the first free folder of a name in `runs`. */
 export type KeptPlace =
   | { told: `--${"name" | "out"} ${string}`; files: KeptFiles; force: boolean }
   | { runs: string; name: string; force: boolean };
@@ -63,12 +63,12 @@ export function keptPlace(
   return { runs, name: described, force };
 }
 
-/** What a person calls it. */
+/** How messages refer to it. */
 export function told(place: KeptPlace): string {
   return "told" in place ? place.told : place.name;
 }
 
-/** Errors: what is there is another run's, and nobody said that it may go */
+/** Errors: the files exist, and --force was not given */
 export function checkFree(place: KeptPlace): void {
   if (place.force || !("files" in place)) return;
   const [taken] = existing(place.files);
@@ -78,14 +78,14 @@ export function checkFree(place: KeptPlace): void {
   );
 }
 
-/** Before anything begins. Errors: nothing could be written there */
+/** Called before anything begins. Errors: the place is not writable */
 export function checkPlace(place: KeptPlace): void {
   checkWritable(
     "files" in place ? dirname(place.files.checkpoint) : place.runs,
   );
 }
 
-/** Makes room for what is kept of a run that begins; `report` gets a line for each file that is overwritten. */
+/** Prepares the place; `report` receives a line for each file that will be overwritten. */
 export function keepFiles(
   place: KeptPlace,
   report: (line: string) => void,
@@ -105,7 +105,7 @@ export function keepFiles(
   return files;
 }
 
-/** Takes that back, of a run that did not begin or is left to others: the folder made for it goes while it is empty. */
+/** Undoes `keepFiles` for a run that did not start or is left to the edge: removes its folder if empty. */
 export function keepNothing(place: KeptPlace, kept: KeptFiles): void {
   rmSync(noteBeside(kept), { force: true });
   const folder = dirname(kept.checkpoint);

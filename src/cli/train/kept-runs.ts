@@ -1,9 +1,10 @@
 /**
- * What local runs leave, by name: `runs/<name>/` with the checkpoint, and the metrics beside it. Nothing
- * here is overwritten or removed unless a person asks.
+ * Files kept of local runs, by name: `runs/<name>/` with checkpoint and metrics. Never overwritten or removed without a
+ * request.
  */
 import { existsSync, mkdirSync, readdirSync, statSync } from "node:fs";
 import { called } from "../called.ts";
+import { subfolders } from "../../local/folders.ts";
 import { makeFolder } from "../../local/make-folder.ts";
 import { IS_CLONE, STATE_FOLDER } from "../../local/places.ts";
 import { basename, dirname, extname, join, resolve } from "node:path";
@@ -12,18 +13,18 @@ import { UsageError } from "../file-arguments.ts";
 const CHECKPOINT = "checkpoint.safetensors";
 const METRICS = "metrics.jsonl";
 const NOTE = "unfinished.json";
-/** From here on a person is told how much there is, and how it goes. */
+/** From here on a notice says how much is kept, and how to remove it. */
 const MANY_BYTES = 2 ** 30;
 const MANY_RUNS = 10;
 
 export type KeptFiles = { checkpoint: string; metrics: string };
 
-/** Where a state folder keeps its runs. */
+/** Folder of a state folder's runs. */
 export function runsFolder(stateFolder: string): string {
   return resolve(stateFolder, "runs");
 }
 
-/** Makes the folder of a run, of the first free name that begins so. */
+/** Creates a run's folder, with the first free name that begins with `name`. */
 export function makeRunFolder(runs: string, name: string): string {
   makeFolder(runs);
   for (let count = 1; ; count++) {
@@ -38,19 +39,19 @@ export function makeRunFolder(runs: string, name: string): string {
   }
 }
 
-/** The same files for a checkpoint that goes elsewhere. */
+/** The files for a checkpoint at another path. */
 export function filesBeside(checkpoint: string): KeptFiles {
   const name = basename(checkpoint, extname(checkpoint));
   const metrics = join(dirname(checkpoint), `${name}.${METRICS}`);
   return { checkpoint, metrics };
 }
 
-/** Which of them are there: what a run under this name would overwrite. */
+/** Those that exist, and would be overwritten. */
 export function existing({ checkpoint, metrics }: KeptFiles): string[] {
   return [checkpoint, metrics].filter((file) => existsSync(file));
 }
 
-/** Where a run that is under way on an edge elsewhere is noted. */
+/** The note of a running run on a remote edge. */
 export function noteBeside({ metrics }: KeptFiles): string {
   return metrics.slice(0, -METRICS.length) + NOTE;
 }
@@ -62,7 +63,7 @@ export function keptFilesIn(folder: string): KeptFiles {
   };
 }
 
-/** The one that operands name, or the one that was written last. */
+/** The given checkpoint, or the latest one. */
 export function keptCheckpoint(operands: string[]): string {
   if (operands.length > 1)
     throw new UsageError(`Expected one checkpoint, got ${operands.length}`);
@@ -76,32 +77,24 @@ export function keptCheckpoint(operands: string[]): string {
   return resolve(file);
 }
 
-/** The checkpoint that was written last; undefined where there is none. */
+/** The latest checkpoint; undefined if there is none. */
 function latestCheckpoint(runs: string): string | undefined {
-  const times = folders(runs)
+  const times = subfolders(runs)
     .map((folder) => keptFilesIn(folder).checkpoint)
     .filter((file) => existsSync(file))
     .map((file) => ({ file, time: statSync(file).mtimeMs }));
   return times.sort((a, b) => b.time - a.time)[0]?.file;
 }
 
-/** A line about how much is kept, once that is much. */
+/** A notice if many runs are kept. */
 export function growthNotice(runs: string): string | undefined {
-  const kept = folders(runs);
+  const kept = subfolders(runs);
   const bytes = kept.reduce((sum, folder) => sum + bytesIn(folder), 0);
   if (kept.length <= MANY_RUNS && bytes <= MANY_BYTES) return undefined;
   return `${kept.length} runs are kept, ${megabytes(bytes)}, in ${runs}${IS_CLONE ? "; `npm run clean -- --checkpoints` removes them" : ""}`;
 }
 
-/** The folder of each run. */
-export function folders(runs: string): string[] {
-  if (!existsSync(runs)) return [];
-  return readdirSync(runs, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(runs, name));
-}
-
-/** Of a file, or of all files in a folder. */
+/** Bytes of a file, or of all files in a folder. */
 export function bytesIn(path: string): number {
   const { size } = statSync(path);
   if (!statSync(path).isDirectory()) return size;

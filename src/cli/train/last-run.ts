@@ -1,22 +1,21 @@
 /**
- * What the run before has left where the next one works: its objects and its corpus. Every run's would be
- * too much, and its checkpoint is what is kept. But of a run that was killed they are all there is: it goes on
- * from there.
+ * Removes the previous run's objects and dataset from the training state folder: only its checkpoint is kept. For an
+ * interrupted run, they are all there is, and are moved to a folder of their own.
  */
 import { existsSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { makeRunFolder } from "./kept-runs.ts";
 
 const STATE = ["objects", "buckets"];
-/** There from a run's first step until its checkpoint is written. */
+/** Exists from a run's first step until its checkpoint is written. */
 const UNFINISHED_FILE = "unfinished";
 
-/** Where the run that is under way here is noted. */
+/** The note of this machine's running run. */
 export function lastRunNote(stateFolder: string): string {
   return join(stateFolder, UNFINISHED_FILE);
 }
 
-/** Makes room for the next run. Returns the folder in `runs` to which an unfinished one has gone. */
+/** Makes room for the next run. Returns the folder in `runs` to which an interrupted run was moved. */
 export function clearLastRun(
   stateFolder: string,
   runs: string,

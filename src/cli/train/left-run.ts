@@ -1,15 +1,11 @@
 /**
- * The run that a command goes on with: one that the same command began here, and that was killed before it had come to
- * its end. One rule for the edge of this machine and for those elsewhere.
+ * Finds the interrupted run that a command continues: one that the same command started. The same rule for local and
+ * remote edges.
  */
+import { subfolders } from "../../local/folders.ts";
 import { isMarked } from "../../local/processes.ts";
 import { checkFree, told } from "./kept-place.ts";
-import {
-  folders,
-  type KeptFiles,
-  keptFilesIn,
-  noteBeside,
-} from "./kept-runs.ts";
+import { type KeptFiles, keptFilesIn, noteBeside } from "./kept-runs.ts";
 import { lastRunNote } from "./last-run.ts";
 import type { TrainOptions } from "./options.ts";
 import {
@@ -21,8 +17,8 @@ import {
 } from "./unfinished.ts";
 
 /**
- * Undefined where another begins. `isAsked` means whichever it is that was killed on this machine's edge.
- * Errors: there is none, or what is kept where this one's shall be is another run's
+ * Undefined to start a new run. `isAsked` (--resume): any run that was interrupted on this machine's edge. Errors:
+ * there is none, or the place has another run's files
  */
 export function leftRun(
   options: TrainOptions,
@@ -60,11 +56,11 @@ export function leftRun(
   return undefined;
 }
 
-/** Those under way on edges elsewhere: of one place, or of all that have a folder in `runs`. */
+/** Notes of runs on remote edges: of one place, or of all folders in `runs`. */
 function elsewhere(runs: string, files: KeptFiles | undefined): Unfinished[] {
   const places = files
     ? [files]
-    : folders(runs).map((folder) => keptFilesIn(folder));
+    : subfolders(runs).map((folder) => keptFilesIn(folder));
   return places
     .map((kept) => readNote(noteBeside(kept)))
     .filter((note) => note !== undefined);

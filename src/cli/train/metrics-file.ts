@@ -1,17 +1,20 @@
 /**
- * A run's metrics as JSON lines, the same as `GET /v1/runs/:run/metrics`. Each is written when its step is
- * committed, so a run that is cancelled or killed leaves all that it had.
+ * A run's metrics as JSON lines, as in `GET /v1/runs/:run/metrics`. Each is written when its step is committed, so an
+ * interrupted run leaves all that it had.
  */
 import { readFileSync, writeFileSync } from "node:fs";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 
 export class MetricsFile {
   readonly #file: string;
-  /** Of the next line: the first begins the file, so that a run killed before it is not in the next one's way. */
+  /**
+   * For the next line: the first creates the file, so that a run interrupted before it does not block the next one's
+   * name.
+   */
   #flag: "w" | "wx" | "a";
   #nextStep = 0;
 
-  /** One that is there already goes only if it is to be overwritten. */
+  /** `overwrites`: whether an existing file may be replaced. */
   constructor(file: string, overwrites: boolean) {
     this.#file = file;
     this.#flag = overwrites ? "w" : "wx";
@@ -25,7 +28,7 @@ export class MetricsFile {
     this.#nextStep = event.metrics.step + 1;
   }
 
-  /** All that there is, also what no event told: steps that are long past, the evaluation after the last step. */
+  /** Rewrites all lines, including those without events: early steps, and the evaluation after the last step. */
   complete(metrics: readonly StepMetrics[]): void {
     writeFileSync(this.#file, metrics.map(lineOf).join(""));
     this.#flag = "a";

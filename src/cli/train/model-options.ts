@@ -1,4 +1,4 @@
-/** The model of a run, by what was typed. */
+/** The model of a run, by typed options. */
 import {
   type ModelRequest,
   type ModelSizes,
@@ -11,7 +11,7 @@ import { MODEL_PRESETS } from "./presets.ts";
 
 type Sizes = Omit<ModelSizes, "vocabulary">;
 
-/** Those of what it goes on from, or else of the preset, where none are told. */
+/** Typed sizes; defaults are those of the imported model or the preset. */
 export function sizesOf(args: TrainArgs, origin: Origin | undefined): Sizes {
   const others = origin?.shape ?? MODEL_PRESETS[args.preset];
   const size = (name: keyof Sizes) => count(name, args[name], others[name]);
@@ -23,7 +23,7 @@ export function sizesOf(args: TrainArgs, origin: Origin | undefined): Sizes {
   };
 }
 
-/** What the API is asked for: of a model that the run goes on from, what is told alone. */
+/** The model in the API's request: for an imported model, only what was typed. */
 export function askedModel(
   args: TrainArgs,
   told: ToldArgs,

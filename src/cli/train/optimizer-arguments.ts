@@ -1,4 +1,4 @@
-/** What can be told of the optimizer, and what follows of it; the rest is its name's. */
+/** Options of the optimizer; others have the defaults of its name. */
 import type { ArgsDef, ParsedArgs } from "citty";
 import {
   OPTIMIZER_NAMES,

@@ -1,4 +1,4 @@
-/** The run that follows from what was typed. */
+/** Parses the options of `train`. */
 import { existsSync, statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
@@ -19,35 +19,32 @@ import { tokenizerOf } from "./tokenizer-options.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
 
 export type TrainOptions = {
-  /** The edge's own: nothing but training works in it. */
+  /** The local edge's folder, used only for training. */
   stateFolder: string;
-  /** Where runs are kept by name. */
+  /** Folder of kept runs. */
   runs: string;
   textFile: string;
   tokenizer: DatasetOptions;
   kept: KeptPlace;
-  /** Of the edge: processes, where it is this machine's own. */
+  /** Trainers on the edge: processes, if the edge is local. */
   trainers: number;
-  /** Trainers of this process. */
+  /** Trainers in this process. */
   threads: number;
-  /** The edge to train on, where that is not one of this machine's own. */
+  /** The edge to train on; undefined for a local one. */
   remote: RemoteOptions | undefined;
-  /** 0 for never. */
+  /** In steps; 0 for never. */
   sampleEvery: number;
-  /** What it goes on from; the request names it once it is on the edge. */
+  /** The imported model; the request names it once it is on the edge. */
   origin: Origin | undefined;
-  /** What the text must be where none is told: the one of the run that is resumed. */
+  /** Expected digest of the text if --text is not typed: the resumed run's. */
   textDigest: string | undefined;
-  /** Keep all state in the checkpoint. */
+  /** Whether the checkpoint has the full state. */
   isFull: boolean;
   steps: number;
   request: RunRequest;
 };
 
-/**
- * Checks what a person typed; what only the API can judge, it refuses itself. All is kept in `home` unless
- * --state names another folder.
- */
+/** Checks typed options; the API checks the rest. Files are kept in `home` unless --state names another folder. */
 export function parseTrainOptions(
   args: TrainArgs,
   told: ToldArgs,
@@ -61,7 +58,7 @@ export function parseTrainOptions(
   const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
   const model = askedModel(args, told, sizes, origin);
   const before = args.resume && args.from ? stateOf(args, origin) : undefined;
-  // Of a run that is resumed, what is told alone is other than it was.
+  // A resumed run keeps its own options unless they are typed.
   const asked = before ? told : args;
   const { recipe, "gradient-dtype": gradientDtype } = asked;
   const isSplitTold = !before || told.batch || told.microbatches;
@@ -74,7 +71,7 @@ export function parseTrainOptions(
         }),
         recipe: recipe ?? before!.config.recipe,
         gradientDtype: gradientDtype ?? before!.config.gradientDtype,
-        // Of more bytes than a trainer remembers, it does not matter how many tokens they are.
+        // The number of bytes is an upper bound; beyond what a trainer caches, the number of tokens does not matter.
         dataset: { tokens: statSync(textFile).size, tokenizer },
       })
     : {};
@@ -121,7 +118,7 @@ function textOf({ text }: TrainArgs): string {
   );
 }
 
-/** Who computes: the edge's trainers, of which a machine's own has none unless told where threads are, and threads. */
+/** The numbers of trainers: those on the edge, and threads. With threads, a local edge has none by default. */
 function trainersOf(
   { url, trainers: asked, threads: own }: TrainArgs,
   told: ToldArgs,
@@ -138,7 +135,7 @@ function trainersOf(
   return { trainers, threads };
 }
 
-/** By how many trainers microbatches are computed. Those of a machine's own edge must be there. */
+/** How many trainers compute each microbatch; on a local edge, that many are needed. */
 function trustOf(
   { verify: share, redundancy: authors, url }: TrainArgs,
   { trainers, threads }: Pick<TrainOptions, "trainers" | "threads">,
@@ -166,13 +163,13 @@ function stateOf(
   );
 }
 
-/** Sequences of a step. */
+/** Sequences per step. */
 function batchOf(asked: ToldArgs, before: Origin["run"]): number {
   const { microbatches = 1, sequences = 1 } = before?.config ?? {};
   return count("batch", asked.batch, before && microbatches * sequences);
 }
 
-/** A name for the corpus that the API takes: the file's. */
+/** A valid dataset name from the file's. */
 function datasetName(textFile: string): string {
   if (textFile === mobyDick()) return "moby-dick";
   const name = basename(textFile, extname(textFile)).replace(

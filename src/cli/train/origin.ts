@@ -1,25 +1,26 @@
-/** What a run goes on from, as `--from` names it: a checkpoint, a GGUF, or the directory of a model. */
+/** The model of `--from`: a checkpoint, a GGUF, or a model's directory. */
 import { statSync } from "node:fs";
 import { basename, dirname, join, resolve } from "node:path";
 import { aloneGguf, SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { ggufFolder } from "../../checkpoints/from-gguf/gguf-folder.ts";
 import { readGgufParts } from "../../checkpoints/gguf-parts.ts";
 import type { Folder } from "../../checkpoints/read-heads.ts";
+import { isDirectory } from "../../local/folders.ts";
 import { fileBlob } from "../files.ts";
 import { localBeside, localFolder } from "../ranged-files.ts";
-import { isDirectory, type Sending, sendingsOf } from "../send-files.ts";
+import { type Sending, sendingsOf } from "../send-files.ts";
 import type { Mxfp4Edge } from "../../client/mxfp4-edge.ts";
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { checkKind } from "../../training/checkpoint-file.ts";
 import { type ImportedRun, openModel } from "../../training/imported-model.ts";
 import { withTokenizer } from "../../training/model-folder.ts";
 
-/** What a GGUF is called on the edge, whatever its name here; of parts, each with its number. */
+/** Name of a GGUF on the edge; parts also have their numbers. */
 const GGUF_FILE = "model.gguf";
 
 export type Origin = ImportedRun & { path: string };
 
-/** Errors: what is there is no model, or one that is computed otherwise */
+/** Errors: no model, or an unsupported one */
 export async function openOrigin(named: string): Promise<Origin> {
   if (!statSync(named, { throwIfNoEntry: false }))
     throw new Error(
@@ -33,14 +34,14 @@ export async function openOrigin(named: string): Promise<Origin> {
   return { path: resolve(path), shape, run, tokenizer };
 }
 
-/** Of a directory with a GGUF alone, that. */
+/** For a directory that contains a single GGUF, that file. */
 async function pathOf(named: string): Promise<string> {
   if (!isDirectory(named)) return named;
   const gguf = aloneGguf((await localFolder(named).list())!);
   return gguf === undefined ? named : join(named, gguf);
 }
 
-/** Errors: `malformed_body`, it is neither a GGUF nor a checkpoint; those of `ggufFolder` */
+/** Errors: `malformed_body` for neither a GGUF nor a checkpoint; those of `ggufFolder` */
 async function fileFolder(path: string): Promise<Folder> {
   const open = localBeside(path);
   const file = await open(basename(path));
@@ -55,8 +56,8 @@ async function fileFolder(path: string): Promise<Folder> {
 }
 
 /**
- * Calls `body` with the name of a folder on the edge that holds it. A run that has begun has read all of it, so
- * then it goes.
+ * Uploads the model to a temporary folder on the edge, and calls `body` with its name. A created run has read all of
+ * it, so it is removed then.
  */
 export async function withOrigin<T>(
   edge: Mxfp4Edge,
@@ -74,7 +75,7 @@ export async function withOrigin<T>(
   }
 }
 
-/** What the edge reads of it. */
+/** The files that the edge needs. */
 async function sendingsTo(folder: string, path: string): Promise<Sending[]> {
   if (isDirectory(path))
     return sendingsOf(path, folder, (file) =>

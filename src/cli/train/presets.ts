@@ -1,6 +1,6 @@
 import type { ModelSizes } from "../../api/run-config.ts";
 
-/** Sizes of a model by name, whatever its architecture; the vocabulary comes from the corpus. */
+/** Named model sizes for any architecture; the vocabulary is the dataset's. */
 export const MODEL_PRESETS = {
   nano: { layers: 2, width: 64, heads: 2, context: 64 },
   tiny: { layers: 4, width: 128, heads: 4, context: 128 },

@@ -1,4 +1,4 @@
-/** A run on an edge elsewhere. */
+/** Options for training on a remote edge. */
 import { addressOf, type EdgeAddress } from "../edge-arguments.ts";
 import { UsageError } from "../file-arguments.ts";
 import type { TrainArgs } from "./arguments.ts";
@@ -8,7 +8,7 @@ export type RemoteOptions = {
   detach: boolean;
 };
 
-/** Undefined where no edge is named: this machine then has its own. */
+/** Undefined for a local edge. */
 export function remoteOf(
   { url, token, detach = false }: TrainArgs,
   { trainers, threads }: { trainers: number; threads: number },

@@ -1,4 +1,4 @@
-/** Now and then, while a run goes on, what its parameters of the moment write. */
+/** Prints samples with a running run's current parameters. */
 import pc from "picocolors";
 import type { RunEvent } from "../../api/run-metrics.ts";
 import type { RunClient } from "../../client/run-client.ts";
@@ -15,14 +15,14 @@ export class RunningSamples {
   readonly #stopping = new AbortController();
   #isWriting = false;
 
-  /** `every` so many steps; never when 0. */
+  /** `every`: in steps; 0 for never. */
   constructor(run: RunClient, every: number, progress: Progress) {
     this.#run = run;
     this.#every = every;
     this.#progress = progress;
   }
 
-  /** Begins a sample, which goes on beside the run; a step that comes before its end has none. */
+  /** Starts a sample in the background; steps until it is done have none. */
   event(event: RunEvent): void {
     if (event.type !== "step" || this.#every === 0 || this.#isWriting) return;
     const step = event.metrics.step + 1;
@@ -30,14 +30,14 @@ export class RunningSamples {
     this.#isWriting = true;
     this.#write()
       .catch((error: unknown) => {
-        // A run's end may come first; the run itself is not hurt.
+        // The run may have ended; a failed sample does not affect it.
         if (!this.#stopping.signal.aborted)
           this.#progress.warn(pc.yellow(`no sample: ${String(error)}`));
       })
       .finally(() => (this.#isWriting = false));
   }
 
-  /** No more, and none that is half done. */
+  /** Stops, also a sample in progress. */
   stop(): void {
     this.#stopping.abort();
   }

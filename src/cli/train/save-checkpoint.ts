@@ -1,4 +1,4 @@
-/** A run's parameters, or all of its state, as a file: it appears whole or not at all, and takes no other file's place. */
+/** Saves a run's parameters or full state to a file, atomically, without overwriting another file. */
 import {
   constants,
   createWriteStream,
@@ -12,10 +12,7 @@ import { pipeline } from "node:stream/promises";
 import { bytesOf } from "../../client/broken-off.ts";
 import type { RunClient } from "../../client/run-client.ts";
 
-/**
- * Returns where it is: in `file`, or beside it under the first free number where `file` was made while the
- * run went on, unless that `force`s it.
- */
+/** Returns the path: `file`, or the next free numbered name if `file` was created meanwhile, unless `force`. */
 export async function saveCheckpoint(
   run: RunClient,
   file: string,
@@ -27,9 +24,9 @@ export async function saveCheckpoint(
   });
   const partial = `${file}.${run.run}.partial`;
   const removePartial = () => rmSync(partial, { force: true });
-  process.once("exit", removePartial); // a second Ctrl-C waits for nothing
+  process.once("exit", removePartial); // a second Ctrl-C skips `finally`
   try {
-    // Over what one has left that was killed amid this.
+    // Overwrites the remains of an interrupted save.
     await pipeline(bytesOf(answer), createWriteStream(partial));
     if (areSame(partial, file)) return file;
     if (!force) return await linkFree(partial, file);
@@ -41,7 +38,7 @@ export async function saveCheckpoint(
   }
 }
 
-/** As when it was saved before, by one that was killed before it could say so. */
+/** Whether it was saved before by a process that was killed before it could remove its note. */
 function areSame(one: string, other: string): boolean {
   const size = (file: string) =>
     statSync(file, { throwIfNoEntry: false })?.size;
@@ -50,7 +47,7 @@ function areSame(one: string, other: string): boolean {
   );
 }
 
-/** Under the first name that is free: `x.y`, `x-2.y`, … A rename would overwrite. */
+/** Links to the first free name: `x.y`, `x-2.y`, … A rename would overwrite. */
 export async function linkFree(from: string, to: string): Promise<string> {
   const { dir, name, ext } = parse(to);
   for (let count = 1; ; count++) {
@@ -69,7 +66,7 @@ async function linkNew(from: string, to: string): Promise<void> {
     await link(from, to);
   } catch (error) {
     if (isTaken(error)) throw error;
-    // A file system without hard links, or one that is full: then this says so.
+    // The file system has no hard links, or is full; the latter fails again here.
     await copyFile(from, to, constants.COPYFILE_EXCL);
   }
 }

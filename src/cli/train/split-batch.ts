@@ -1,4 +1,4 @@
-/** How a step's sequences are shared out: as asked, or so that a trainer has room for each part. */
+/** Divides a step's sequences into microbatches: as typed, or so that each fits a trainer's memory. */
 import { loadTrainingKernels } from "../../kernels/load-file.ts";
 import { microbatchProblems } from "../../training/config-problems.ts";
 import {
@@ -34,7 +34,7 @@ export function splitBatch(
   if (fits(whole)) return split;
   const fitting = asked === undefined ? fittingSplit(whole) : undefined;
   if (fitting) return { ...split, ...fitting };
-  // What no trainer could compute, the API refuses, and says why.
+  // What no trainer could compute is refused by the API, with the reason.
   if (microbatchProblems({ ...step, ...split }).length > 0) return split;
   const change = fittingChange(whole);
   throw new UsageError(
@@ -42,14 +42,14 @@ export function splitBatch(
   );
 }
 
-/** Four where that comes out even, else the next number that does. */
+/** Four, or the next larger divisor of `batch`. */
 function defaultParts(batch: number): number {
   let parts = Math.min(DEFAULT_MICROBATCHES, batch);
   while (batch % parts !== 0) parts++;
   return parts;
 }
 
-/** The command with which a person gets what `change` says. */
+/** The command with the changes of `change`. */
 function commandLine(args: TrainArgs, change: StepChange): string {
   const { microbatches, recipe, gradientDtype, model } = change;
   const changes = { microbatches, recipe, ...model };

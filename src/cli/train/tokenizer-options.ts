@@ -1,4 +1,4 @@
-/** What tokens of a run are. */
+/** The tokenizer of a run, by typed options. */
 import { BPE_VOCABULARY, type TokenizerName } from "../../api/dataset.ts";
 import { BYTE_VOCABULARY } from "../../tokenizers/bpe.ts";
 import { UsageError } from "../file-arguments.ts";
@@ -6,7 +6,7 @@ import type { ToldArgs, TrainArgs } from "./arguments.ts";
 import { count } from "../numbers.ts";
 import type { Origin } from "./origin.ts";
 
-/** A model that a run goes on from has its ids already. */
+/** An imported model determines its own tokenizer. */
 export function tokenizerOf(
   args: TrainArgs,
   told: ToldArgs,

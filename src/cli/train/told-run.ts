@@ -1,17 +1,17 @@
-/** What is said of a run as it begins and as it ends. */
+/** Prints a run's description at its start, and its result at its end. */
 import { relative } from "node:path";
 import pc from "picocolors";
 import { type RunState, type RunStatus } from "../../api/run-status.ts";
 import type { RunClient } from "../../client/run-client.ts";
 import { architectureOf } from "../../model/architectures.ts";
-import { INTERRUPTED } from "./cancel.ts";
+import { INTERRUPTED } from "../../local/signals.ts";
 import { called } from "../called.ts";
 import { lossText, Progress } from "../progress.ts";
 import { shellWord } from "../shell-word.ts";
 import { mobyDick } from "./moby-dick.ts";
 import type { TrainOptions } from "./options.ts";
 
-/** What is about to be trained. */
+/** Describes the run. */
 export function tellRun(
   progress: Progress,
   options: TrainOptions,
@@ -63,7 +63,7 @@ function trainersOf({
   return counted(trainers + threads) + checked;
 }
 
-/** The command that goes on from a checkpoint with all of its state: on the same text, where the run was. */
+/** The command that continues from a full checkpoint: with the same text and edge. */
 function resumption(
   checkpoint: string,
   { textFile, remote }: Pick<TrainOptions, "textFile" | "remote">,
@@ -80,7 +80,7 @@ function resumption(
   );
 }
 
-/** Say how the run ended. Returns the exit code. */
+/** Prints how the run ended. Returns the exit code. */
 export async function tellOutcome(
   run: RunClient,
   state: RunState,
@@ -107,7 +107,7 @@ export async function tellOutcome(
   }
   const tokens =
     step * config.microbatches * config.sequences * config.model.context;
-  // Of bytes, a loss by the token is one by the byte.
+  // With byte tokens, loss per token and per byte are equal.
   const perByte =
     config.dataset.tokenizer === "byte"
       ? ""

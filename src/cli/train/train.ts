@@ -1,14 +1,14 @@
 /**
- * A GPT, trained on this machine by the edge itself: `npm run train`, `mxfp4-edge train`.
+ * Trains a GPT on this machine's own edge: `npm run train`, `mxfp4-edge train`.
  *
- * One workerd serves the API and holds the shards, one more a trainer computes gradients, or threads of this process
- * do; it starts them, asks for a run, and shows what its events say. The checkpoint comes back as a file.
+ * One workerd serves the API and holds the shards; trainers are further workerds, or threads of this process. The
+ * command starts them, creates a run, shows its events, and saves the checkpoint.
  */
 import { relative } from "node:path";
 import { parseArgs } from "citty";
 import pc from "picocolors";
 import { STATE_FOLDER } from "../../local/places.ts";
-import { onEndSignal } from "../../local/signals.ts";
+import { INTERRUPTED, onEndSignal } from "../../local/signals.ts";
 import { called } from "../called.ts";
 import { withConfig } from "../config-file.ts";
 import { UsageError } from "../file-arguments.ts";
@@ -21,7 +21,6 @@ import {
   type TrainArgs,
   trainArgs,
 } from "./arguments.ts";
-import { INTERRUPTED } from "./cancel.ts";
 import { checkPlace } from "./kept-place.ts";
 import { clearLastRun } from "./last-run.ts";
 import { leftRun } from "./left-run.ts";
@@ -31,8 +30,8 @@ import { localEdge, remoteEdge } from "./training-edge.ts";
 import { wholeRun } from "./whole-run.ts";
 
 /**
- * Do what was typed, which `trainArgs` has; `prepare` is called before the edge is started here. Returns the
- * exit code. Sockets to runtimes may linger afterwards.
+ * Runs `train` with typed `trainArgs`; `prepare` is called before a local edge is started. Returns the exit code.
+ * Sockets to runtimes may stay open afterwards.
  */
 export async function train(
   typed: readonly string[],

@@ -1,4 +1,4 @@
-/** Where a run is trained: on an edge of its own on this machine, or on one elsewhere. */
+/** The edge on which a run is trained: local or remote. */
 import { messageOf } from "../../api/errors.ts";
 import { hostname } from "node:os";
 import pc from "picocolors";
@@ -17,29 +17,29 @@ import { isolateMib } from "../../local/isolate-mib.ts";
 
 export type TrainingEdge = {
   client: Mxfp4Edge;
-  /** Where its pages are. */
+  /** URL of its pages. */
   url: string;
-  /** Start the trainers of a run, of which an edge elsewhere may host so many already. */
+  /** Starts a run's trainers; a remote edge may have `hosted` already. */
   addTrainers(run: RunClient, hosted: number): Promise<void>;
-  /** Rejects when nobody trains any more. */
+  /** Rejects when no trainers are left. */
   lost: Promise<never>;
-  /** Say that it is about to be closed. */
+  /** Announces that it is about to close. */
   announceEnd(): void;
-  /** What runs on this machine ends. */
+  /** Ends everything on this machine. */
   close(): Promise<void>;
 };
 
 type LocalEdgeOptions = {
   stateFolder: string;
-  /** Each a process. */
+  /** Number of trainers, each a process. */
   trainers: number;
-  /** Of this process. */
+  /** Number of trainers in this process. */
   threads: number;
   report: (line: string) => void;
   prepare: () => Promise<void>;
 };
 
-/** The API and the shards in one process, each trainer in another, or in a thread of this one. */
+/** API and shards in one process; each trainer in another, or in a thread of this one. */
 export async function localEdge({
   trainers,
   threads,
@@ -70,7 +70,7 @@ export async function localEdge({
             report,
           });
           hosts.push(host);
-          // The host's own API creates the trainer; the trainer finds the run through the edge's.
+          // The host's own API creates the trainer, which finds the run through the edge's.
           await new Client({ baseUrl: host.url }).run(run).addTrainers(1);
         }),
       );
@@ -83,7 +83,7 @@ export async function localEdge({
           void lost.then((error) => report(pc.red(messageOf(error))));
         losses.push(lost);
       }
-      // One that does not come back leaves its work to the others.
+      // If one is lost, the others take over its work.
       void Promise.all(losses).then(([error]) => lose(error));
     },
     async close() {
@@ -95,14 +95,14 @@ export async function localEdge({
 
 type RemoteEdgeOptions = {
   address: EdgeAddress;
-  /** That the edge hosts. */
+  /** Number of trainers hosted by the edge. */
   trainers: number;
-  /** Of this process. */
+  /** Number of trainers in this process. */
   threads: number;
   report: (line: string) => void;
 };
 
-/** An edge that is there already; trainers of its own, and threads of this machine that join them. */
+/** A running edge: with its own trainers, and threads of this machine. */
 export function remoteEdge({
   address,
   trainers,
@@ -134,7 +134,7 @@ function ownThreads(
   address: EdgeAddress,
   report: (line: string) => void,
 ): {
-  /** Resolves to what ended them, if that is not the end of the run. */
+  /** Resolves to their error, unless the run has ended. */
   join(run: string, count: number): Promise<unknown>;
   leave(): Promise<void>;
 } {

@@ -1,25 +1,25 @@
 /**
- * Notes of runs that a command has begun and not seen the end of: whoever types the same again after a kill goes on
- * with the run.
+ * Notes of runs that a command has started and not seen end: repeating the command after an interruption continues the
+ * run.
  */
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { isMarked } from "../../local/processes.ts";
 import type { KeptFiles } from "./kept-runs.ts";
 import type { TrainOptions } from "./options.ts";
 
-/** A run that is under way. */
+/** A running run. */
 export type Unfinished = {
   run: string;
   kept: KeptFiles;
-  /** What it was made by: the same again is the same run. */
+  /** The options that created it; the same options mean the same run. */
   made: string;
-  /** So many trainers its edge was asked to host; of one elsewhere. */
+  /** Number of trainers requested from a remote edge. */
   hosted?: number;
-  /** Which process follows it; of a run elsewhere, since an edge of this machine has one process at a time. */
+  /** The process that follows it; for remote edges only, since a local edge has a single process. */
   process?: string;
 };
 
-/** What tells one run from another, wherever it works, whoever trains it, and whatever it is called. */
+/** Everything that distinguishes runs; not their place, trainers or name. */
 export function madeBy({
   textFile,
   tokenizer,
@@ -38,7 +38,7 @@ export function madeBy({
   });
 }
 
-/** What `made` says otherwise than `before`. */
+/** The differences of `made` from `before`, for a message. */
 export function differences(before: string, made: string): string {
   const [was, is] = [before, made].map(
     (text) => new Map(leaves(JSON.parse(text) as object)),
@@ -61,7 +61,7 @@ function leaves(value: object, prefix = ""): [name: string, text: string][] {
   );
 }
 
-/** It appears whole. */
+/** Written atomically. */
 export function writeNote(file: string, run: Unfinished): void {
   const partial = `${file}.${process.pid}.partial`;
   writeFileSync(partial, JSON.stringify(run));
@@ -69,8 +69,8 @@ export function writeNote(file: string, run: Unfinished): void {
 }
 
 /**
- * Note that this process follows a run elsewhere, unless another does or is first: both may have found the place free.
- * `told` is what a person calls the place. Errors: another process trains it
+ * Notes that this process follows a remote run, unless another does; checked again after writing, since two may start
+ * at once. `told`: how messages refer to the place. Errors: another process trains it
  */
 export function claimNote(file: string, run: Unfinished, told: string): void {
   const before = readNote(file)?.process;
@@ -80,7 +80,7 @@ export function claimNote(file: string, run: Unfinished, told: string): void {
   if (now !== run.process) checkFollower(now, told);
 }
 
-/** Errors: it is a process that runs */
+/** Errors: the process is running */
 export function checkFollower(
   follower: string | undefined,
   told: string,
@@ -92,7 +92,7 @@ export function checkFollower(
 }
 
 export function readNote(file: string): Unfinished | undefined {
-  // An earlier release noted no more than that there is one.
+  // Earlier releases wrote an empty note.
   const text = existsSync(file) ? readFileSync(file, "utf8") : "";
   return text === "" ? undefined : (JSON.parse(text) as Unfinished);
 }

@@ -1,4 +1,4 @@
-/** One run of `train`, from its beginning on the edge that trains it until its checkpoint is saved, or it is left there. */
+/** A run of `train`: from its start on the edge until its checkpoint is saved, or it is left to the edge. */
 import { readFileSync, rmSync } from "node:fs";
 import pc from "picocolors";
 import type { StepMetrics } from "../../api/run-metrics.ts";
@@ -27,7 +27,7 @@ import { type Unfinished, writeNote } from "./unfinished.ts";
 
 const SAMPLE = { prompt: "The ", maxTokens: 300, temperature: 0.8, topK: 40 };
 
-/** Where a person sees how a run goes; a program, by `isJson`, reads lines of JSON on stdout instead. */
+/** Output: for the terminal, or with `isJson`, JSON lines on stdout. */
 export type Screen = {
   isJson: boolean;
   isTTY: boolean;
@@ -35,7 +35,7 @@ export type Screen = {
   curve: LiveCurve;
 };
 
-/** `left` is a run that was killed, with which this goes on. Returns the exit code. Errors: those of the edge */
+/** `left`: an interrupted run to continue. Returns the exit code. Errors: those of the edge */
 export async function wholeRun(
   edge: TrainingEdge,
   options: TrainOptions,
@@ -101,7 +101,7 @@ export async function wholeRun(
   return code || (isElsewhere ? 1 : 0);
 }
 
-/** Where it stands, as long as the run is under way, that it is. */
+/** The note that exists while the run is in progress. */
 function noteFile(
   { remote, stateFolder }: TrainOptions,
   { kept }: Unfinished,
@@ -109,7 +109,7 @@ function noteFile(
   return remote ? noteBeside(kept) : lastRunNote(stateFolder);
 }
 
-/** The run goes on without this command, which keeps nothing of it. */
+/** The run continues without this command, which keeps nothing of it. */
 async function leaveToEdge(
   run: RunClient,
   { kept, remote }: TrainOptions,
@@ -127,7 +127,10 @@ async function leaveToEdge(
   return 0;
 }
 
-/** Show and write down what comes, until the run has ended; returns how. `isGoingOn`: it has begun before this command. */
+/**
+ * Shows and records events until the run has ended; returns its final state. `isGoingOn`: the run was started by an
+ * earlier command.
+ */
 async function followToEnd(
   run: RunClient,
   { kept: { force }, remote, stateFolder, sampleEvery }: TrainOptions,
@@ -138,7 +141,7 @@ async function followToEnd(
   const metrics = new MetricsFile(note.kept.metrics, force || isGoingOn);
   if (isGoingOn) metrics.complete(await run.metrics());
   const samples = new RunningSamples(run, sampleEvery, progress);
-  // One of this machine's own edge has nothing to go on with before its first step.
+  // On a local edge, there is nothing to continue before the first step.
   let isNoted = remote !== undefined;
   const notes: Listener = {
     event(event) {
@@ -154,7 +157,7 @@ async function followToEnd(
   return state;
 }
 
-/** What stays of a run that has ended: its metrics, and its checkpoint, which is all of the state where it may go on. */
+/** Saves metrics and checkpoint of an ended run; with full state if it may be resumed. */
 async function keep(
   run: RunClient,
   options: TrainOptions,
