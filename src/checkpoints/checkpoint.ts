@@ -2,7 +2,8 @@
  * A model directory as one ordered list of tensors, whichever files contain them. Files are named by
  * `model.safetensors.index.json`, or there is only `model.safetensors`.
  */
-import { isObject } from "../api/json.ts";
+import { isObject, MAX_JSON_LEVELS, parseJson } from "../api/json.ts";
+import { quoted, shownJson } from "../formats/containers/malformed.ts";
 import { firstOfSplit } from "../formats/containers/gguf-split.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
@@ -73,7 +74,7 @@ export function tensorFiles(
   if (missing.length === 0) return files;
   throw new AppError(
     "file_not_found",
-    `Expected the files that ${INDEX_FILE} names, got none of the name ${missing.join(", ")}`,
+    `Expected the files that ${INDEX_FILE} names, got none of the name ${someOf(missing)}`,
   );
 }
 
@@ -105,16 +106,16 @@ function none(names: readonly string[], folders: readonly string[]): string {
 
 /** `weight_map`: the file of each tensor. Errors: `malformed_body` */
 export function readIndex(index: string): Map<string, string> {
-  const parsed = parseJson(index, INDEX_FILE);
+  const parsed = parsedFile(index, INDEX_FILE);
   const map = isObject(parsed) ? parsed.weight_map : undefined;
   if (!isObject(map)) throw malformedIndex("a `weight_map`", "none");
   const files = new Map<string, string>();
   for (const [name, file] of Object.entries(map)) {
-    // A path could lead outside the directory.
-    if (typeof file !== "string" || /[/\\]|^\.*$/.test(file))
+    // A path could lead outside the directory, and half of a pair of surrogates is in no name of a file or URL.
+    if (typeof file !== "string" || /[/\\\p{Surrogate}]|^\.*$/u.test(file))
       throw malformedIndex(
-        `the file of "${name}" to be a name beside it`,
-        JSON.stringify(file),
+        `the file of ${quoted(name)} to be a name beside it`,
+        shownJson(file),
       );
     files.set(name, file);
   }
@@ -134,7 +135,7 @@ export function checkpointOf(
       if (other)
         throw new AppError(
           "malformed_body",
-          `Expected each tensor in one file, got "${tensor.name}" in ${other.file} and ${file}`,
+          `Expected each tensor in one file, got ${quoted(tensor.name)} in ${other.file} and ${file}`,
         );
       found.set(tensor.name, { ...tensor, file });
     }
@@ -153,19 +154,19 @@ function checkIndex(
   for (const [name, file] of index) {
     const place = found.get(name)?.file ?? "no file";
     if (place !== file)
-      throw malformedIndex(`"${name}" in ${file}`, `it in ${place}`);
+      throw malformedIndex(`${quoted(name)} in ${file}`, `it in ${place}`);
   }
   const unnamed = [...found.keys()].find((name) => !index.has(name));
   if (unnamed !== undefined)
     throw malformedIndex(
       "every tensor of its files",
-      `"${unnamed}" in ${found.get(unnamed)!.file} alone`,
+      `${quoted(unnamed)} in ${found.get(unnamed)!.file} alone`,
     );
 }
 
 /** Parses a config.json. Errors: `malformed_body` */
 export function readConfig(json: string): ModelConfig {
-  const config = parseJson(json, CONFIG_FILE);
+  const config = parsedFile(json, CONFIG_FILE);
   if (isObject(config)) return config;
   throw new AppError(
     "malformed_body",
@@ -173,17 +174,23 @@ export function readConfig(json: string): ModelConfig {
   );
 }
 
-function parseJson(json: string, file: string): unknown {
+function parsedFile(json: string, file: string): unknown {
   try {
     // Some editors write a byte order mark, which is not JSON.
-    return JSON.parse(json.replace(/^\uFEFF/, ""));
+    return parseJson(json.replace(/^\uFEFF/, ""));
   } catch (cause) {
     throw new AppError(
       "malformed_body",
-      `Expected ${file} to be JSON, got "${json.slice(0, 40)}"`,
+      `Expected ${file} to be JSON of at most ${MAX_JSON_LEVELS} levels, got "${json.slice(0, 40)}"`,
       { cause },
     );
   }
+}
+
+/** The first of these names, and how many more there are. */
+function someOf(names: readonly string[]): string {
+  const first = names.slice(0, 5).join(", ");
+  return names.length > 5 ? `${first} and ${names.length - 5} more` : first;
 }
 
 function malformedIndex(expected: string, got: string): AppError {

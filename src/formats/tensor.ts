@@ -21,6 +21,12 @@ export function elementCount(shape: readonly number[]): number {
   return shape.reduce((count, size) => count * size, 1);
 }
 
+/** Whether its elements can be counted, one axis after the other: a 0 at the end saves no product that overflows. */
+export function isCountable(shape: readonly number[]): boolean {
+  let count = 1;
+  return shape.every((size) => Number.isSafeInteger((count *= size)));
+}
+
 /** A shape whose last two axes stand the other way round. */
 export function swapped(shape: readonly number[]): number[] {
   return [...shape.slice(0, -2), shape.at(-1)!, shape.at(-2)!];

@@ -221,6 +221,57 @@ const MALFORMED: [string, Uint8Array][] = [
     "a name twice, once escaped",
     file(`{"a":${tensor("U8", [0], 0, 0)},"\\u0061" :${ONE}}`, 4),
   ],
+  [
+    "a dtype twice",
+    file(
+      '{"a":{"dtype":"I8","dtype":"U8","shape":[4],"data_offsets":[0,4]}}',
+      4,
+    ),
+  ],
+  [
+    "offsets twice, once escaped",
+    file(
+      '{"a":{"data_offsets":[0,4],"dtype":"U8","shape":[4],"data\\u005foffsets":[0,4]}}',
+      4,
+    ),
+  ],
+  [
+    "a key of the metadata twice",
+    file('{"__metadata__":{"k":"1","k":"1"}}', 0),
+  ],
+  ...["4.0", "4e0", "0.4e1", "40E-1"].map((size): [string, Uint8Array] => [
+    `a size written ${size}`,
+    file(`{"a":{"dtype":"U8","shape":[${size}],"data_offsets":[0,4]}}`, 4),
+  ]),
+  ...["-0", "0.0", "0e9"].map((position): [string, Uint8Array] => [
+    `a position written ${position}`,
+    file(
+      `{"a":{"dtype":"U8","shape":[4],"data_offsets":[ ${position} ,4]}}`,
+      4,
+    ),
+  ]),
+  [
+    "a shape past 2^53 that ends in 0",
+    file(`{"a":${tensor("U8", [2 ** 40, 2 ** 40, 0], 0, 0)}}`, 0),
+  ],
+  ...[128, 200_000].flatMap((levels): [string, Uint8Array][] => {
+    const nested = "[".repeat(levels - 1) + "]".repeat(levels - 1);
+    return [
+      [`a header of ${levels} levels`, file(`[${nested}]`, 0)],
+      [`a tensor of ${levels} levels`, file(`{"a":${nested}}`, 0)],
+      [
+        `a member that is passed over, of ${levels} levels`,
+        file(
+          `{"a":{"dtype":"U8","shape":[0],"data_offsets":[0,0],"x":${nested}}}`,
+          0,
+        ),
+      ],
+      [
+        `metadata of ${levels} levels`,
+        file(`{"__metadata__":{"k":${nested}}}`, 0),
+      ],
+    ];
+  }),
   ["metadata twice", file('{"__metadata__":{},"__metadata__":{}}', 0)],
   ["metadata that is a string", file('{"__metadata__":"x"}', 0)],
   ["a name with half of a pair of surrogates", file(`{"a\\ud800":${ONE}}`, 4)],
@@ -277,6 +328,35 @@ test("more tensors than an isolate has room for are refused, as many as it has a
   expect(() => readSafetensors(head(16_385))).toThrow(
     "Expected at most 16384 tensors in one file, got more; split it",
   );
+});
+
+test("members that are passed over may hold any number, and 127 levels are read", () => {
+  const nested = "[".repeat(124) + '{"dtype":1.5e0}' + "]".repeat(124);
+  const entry = `{"dtype":"U8","x":${nested},"y":-0.0,"shape":[4],"data_offsets":[0,4]}`;
+  const { tensors } = readSafetensors(file(`{"a":${entry}}`, 4));
+  expect(tensors.map(({ shape }) => shape)).toEqual([[4]]);
+  const empty = tensor("U8", [0, 2 ** 40, 2 ** 40], 0, 0);
+  expect(readSafetensors(file(`{"a":${empty}}`, 0)).tensors.length).toBe(1);
+});
+
+test("more members or items than an isolate has room for are refused before they are parsed", () => {
+  const metadata = Array.from({ length: 330_000 }, (_, i) => `"${i}":""`);
+  const headers = [
+    `{"__metadata__":{${metadata.join(",")}}}`,
+    `{"a":{"x":[${"[],".repeat(330_000)}[]]}}`,
+    `{"a":{"shape":[${"1,".repeat(330_000)}1]}}`,
+  ];
+  for (const header of headers)
+    expect(() => readSafetensors(file(header, 0))).toThrow(
+      "Expected a safetensors header of at most 327680 members and items, got more; split the file",
+    );
+});
+
+test("a header of quotes and backslashes without an end is refused at once", () => {
+  for (const text of ['{"a', '{"a\\', '{"\\"'])
+    expect(
+      codeOf(() => readSafetensors(file(text + '\\"'.repeat(2 ** 21), 0))),
+    ).toBe("malformed_body");
 });
 
 test("a name of megabytes is read", () => {

@@ -82,6 +82,13 @@ function made(target: Target, { tensors, config }: Checkpoint) {
 
 describe("reading a directory", () => {
   const index = (weight_map: unknown) => JSON.stringify({ weight_map });
+  const nested = (levels: number) =>
+    '{"a":'.repeat(levels - 1) + "{}" + "}".repeat(levels - 1);
+
+  test("a config of 127 levels is read, quotes and brackets in strings are none of them", () => {
+    const config = `{"s":"\\\\\\"${"[{".repeat(200)}","n":${nested(126)}}`;
+    expect(Object.keys(readConfig(config))).toEqual(["s", "n"]);
+  });
 
   test("one file, or those that the index names", () => {
     expect(
@@ -105,7 +112,23 @@ describe("reading a directory", () => {
       () => tensorFiles(["a"], index({ x: "a", y: "b" })),
       "got none of the name b",
     ],
+    [
+      () =>
+        tensorFiles(
+          [],
+          index(Object.fromEntries("1234567".split("").map((x) => [x, x]))),
+        ),
+      "got none of the name 1, 2, 3, 4, 5 and 2 more",
+    ],
     [() => readIndex("{"), "to be JSON"],
+    [() => readIndex(index({ x: "a\ud800" })), String.raw`got "a\ud800"`],
+    [() => readIndex(index({ x: "a\\b" })), String.raw`got "a\\b"`],
+    [() => readIndex(index({ x: ["a".repeat(200)] })), "aaaa..."],
+    [() => readIndex(index({ ["x".repeat(1000)]: 1 })), "xxx... to be a name"],
+    ...[readIndex, readConfig].map((read): [() => unknown, string] => [
+      () => read(nested(128)),
+      "to be JSON of at most 127 levels",
+    ]),
     [() => readIndex("[]"), "a `weight_map`"],
     [
       () => readIndex(index({ x: "../a" })),

@@ -1,7 +1,7 @@
 /** A tokenizer.json of Hugging Face's tokenizers, as far as a GGUF's vocabulary is made of it. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
-import { isObject } from "../../api/json.ts";
+import { isObject, MAX_JSON_LEVELS, parseJson } from "../../api/json.ts";
 
 export const TOKENIZER_FILE = "tokenizer.json";
 
@@ -51,14 +51,14 @@ export function parseTokenizerJson(text: string): TokenizerJson {
 /** Errors: `malformed_body` */
 export function parsed(text: string, file: string): Json {
   try {
-    const json: unknown = JSON.parse(text);
+    const json = parseJson(text);
     if (isObject(json)) return json;
   } catch {
     // Said below.
   }
   throw new AppError(
     "malformed_body",
-    `Expected ${file} to be a JSON object, got ${shown(text.slice(0, 40))}`,
+    `Expected ${file} to be a JSON object of at most ${MAX_JSON_LEVELS} levels, got ${shown(text.slice(0, 40))}`,
   );
 }
 

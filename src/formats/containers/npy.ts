@@ -5,7 +5,7 @@
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../dtype.ts";
 import type { ByteSource } from "../stream/source.ts";
-import { elementCount, type TensorHead } from "../tensor.ts";
+import { elementCount, isCountable, type TensorHead } from "../tensor.ts";
 import type { Container } from "./container.ts";
 import { malformedFile } from "./malformed.ts";
 import { oneTensorFile } from "./safetensors-file.ts";
@@ -157,7 +157,7 @@ function readSizes(sizes: string): number[] {
   if (!shape.every(Number.isSafeInteger)) {
     throw malformed("whole sizes", `(${sizes.slice(0, 80)})`);
   }
-  if (!Number.isSafeInteger(elementCount(shape))) {
+  if (!isCountable(shape)) {
     throw malformed("fewer than 2^53 elements", `(${sizes.slice(0, 80)})`);
   }
   return shape;

@@ -6,14 +6,13 @@ import { AppError } from "../../api/errors.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes, isDtype } from "../dtype.ts";
 import { malformedFile, quoted, shownJson } from "./malformed.ts";
 import { isObject } from "../../api/json.ts";
-import { parseHeader } from "./safetensors-json.ts";
-import { elementCount, type TensorRange } from "../tensor.ts";
+import { METADATA, parseHeader } from "./safetensors-json.ts";
+import { elementCount, isCountable, type TensorRange } from "../tensor.ts";
 
 const malformed = malformedFile("safetensors");
 
 const MAX_HEADER_BYTES = 8 * 1024 * 1024;
 export const LENGTH_BYTES = 8;
-export const METADATA = "__metadata__";
 
 export type Metadata = ReadonlyMap<string, string>;
 
@@ -128,9 +127,9 @@ function readEntry(name: string, entry: unknown): TensorRange<Dtype> {
       `Expected tensor ${quoted(name)} to have a dtype of ${Object.keys(DTYPE_BITS).join(", ")}, got ${shownJson(dtype)}`,
     );
   }
-  if (!isCounts(shape) || !Number.isSafeInteger(elementCount(shape))) {
+  if (!isCounts(shape) || !isCountable(shape)) {
     throw malformed(
-      `the shape of tensor ${quoted(name)} to be a list of sizes`,
+      `the shape of tensor ${quoted(name)} to be a list of sizes with a product below 2^53`,
       shownJson(shape),
     );
   }

@@ -1,7 +1,8 @@
 /** Writes the header of a safetensors file; the tensors' data follows in the given order. */
 import { AppError } from "../../api/errors.ts";
 import { type Dtype, dtypeBytes } from "../dtype.ts";
-import { LENGTH_BYTES, METADATA, type Metadata } from "./safetensors-reader.ts";
+import { METADATA } from "./safetensors-json.ts";
+import { LENGTH_BYTES, type Metadata } from "./safetensors-reader.ts";
 import { compareNames, elementCount, type TensorHead } from "../tensor.ts";
 
 /** The data starts at a multiple of this, so that views of the tensors are aligned. */
