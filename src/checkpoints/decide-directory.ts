@@ -56,8 +56,11 @@ export function decideDirectory(
   checkPatternsMatch(tensors, selection);
   const roles = decideRoles(tensors, config);
   const wanted = overridden(tensors, roles, selection);
+  const isAsked = selection.include.length > 0;
   const decisions =
-    target === undefined ? wanted : decideFor(target, tensors, wanted, config);
+    target === undefined
+      ? wanted
+      : decideFor(target, tensors, wanted, config, isAsked);
   return { tensors, config, decisions, folded, float8 };
 }
 

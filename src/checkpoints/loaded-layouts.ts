@@ -29,15 +29,19 @@ export function whyNotLoaded(
   weights: readonly StoredWeight[],
   config: ModelConfig | undefined,
 ): string[] {
-  const inBlocks = weights.filter(({ layout }) => layout !== null);
   const made = decideFor(
     loader,
-    inBlocks.map(({ head }) => head),
-    inBlocks.map(({ decision }) => ({ ...decision, packed: true })),
+    weights.map(({ head }) => head),
+    weights.map(({ decision, layout }) => ({
+      ...decision,
+      packed: layout !== null,
+    })),
     config,
+    true,
   );
   const told = methodsIn(config);
-  const reasons = inBlocks.map(({ decision, layout }, i) => {
+  const reasons = weights.map(({ decision, layout }, i) => {
+    if (layout === null) return undefined;
     const own = made[i]!;
     if (!own.packed) return own.reason.slice(decision.reason.length + 2);
     if (own.layout !== layout)

@@ -81,7 +81,7 @@ export function layoutConfig(
     ...tiedHead(decisions, config),
     ...experts,
   ];
-  const leftAndWithin = [...left, ...experts.map(within)];
+  const leftAndWithin = [...new Set([...left, ...experts.flatMap(within)])];
   const own = plainConfig(config);
   switch (layout) {
     case "gpt-oss": {
@@ -144,9 +144,13 @@ function generatesText(architectures: unknown): boolean {
   return architectures.some((name) => heads.test(String(name)));
 }
 
-/** Whatever experts in it are called: vLLM asks for names of its own, `experts.0.gate_proj`. */
-function within(module: string): string {
-  return `re:${module.replace(/\W/g, "\\$&")}\\.\\d+\\..*`;
+/**
+ * vLLM asks for names of its own, whatever the experts are called. No pattern: vLLM renames what is listed as it
+ * renames modules (`model.language_model.` to `language_model.model.`), by how a name begins.
+ */
+function within(module: string): string[] {
+  const asked = ["gate_proj", "up_proj", "down_proj"];
+  return asked.map((name) => `${module}.0.${name}`);
 }
 
 function compressedTensors(ignore: readonly string[]): ModelConfig {

@@ -15,6 +15,8 @@ const FUSED = [
   ["in_proj_qkv", "in_proj_z"],
   ["in_proj_b", "in_proj_a"],
   ["q_a_proj", "kv_a_proj_with_mqa"],
+  ["query", "key", "value"],
+  ["c_fc_0", "c_fc_1"],
 ] as const;
 
 /** `….experts` of `….experts.3.w1.weight` and of `….experts.down_proj`; undefined of what is no expert's matrix. */

@@ -12,6 +12,7 @@ import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import { type RoleDecision, unpacked } from "../formats/roles/role.ts";
 import { swapped, type TensorHead } from "../formats/tensor.ts";
+import { floatLayers, isOfTower } from "./float-layers.ts";
 import { withWholeExperts } from "./run-as-one.ts";
 
 /** What loaders take of a model's weights. */
@@ -72,6 +73,9 @@ function whyLeft(
   return undefined;
 }
 
+const TOWER =
+  "of an encoder of images or sound, which loaders run in floats; `--include` packs it";
+
 function layoutFor(
   target: Target,
   head: TensorHead,
@@ -82,17 +86,29 @@ function layoutFor(
   return target === "mlx" || target === "quark" ? target : "compressed-tensors";
 }
 
-/** What becomes of each tensor in a directory for `target`. */
+/**
+ * What becomes of each tensor in a directory for `target`. Beside a text model, encoders of images and sound stay in
+ * floats unless they are asked for: loaders run those of many models so.
+ */
 export function decideFor(
   target: Target,
   heads: readonly TensorHead<Dtype>[],
   decisions: readonly RoleDecision[],
   config: ModelConfig | undefined,
+  areTowersAsked = false,
 ): TargetDecision[] {
+  const names = heads.map(({ name }) => name);
+  const whyFloats = floatLayers(target, names, config);
+  const isPacked = names.map((_, i) => decisions[i]!.packed);
+  const areTowersLeft =
+    !areTowersAsked && names.some((name, i) => isPacked[i] && !isOfTower(name));
   const decided = heads.map((head, i): TargetDecision => {
     const decision = decisions[i]!;
     if (!decision.packed) return decision;
-    const left = whyLeft(target, head, decision, config);
+    const left =
+      whyLeft(target, head, decision, config) ??
+      whyFloats(head.name) ??
+      (areTowersLeft && isOfTower(head.name) ? TOWER : undefined);
     if (left !== undefined) return unpacked(decision, left);
     return { ...decision, layout: layoutFor(target, head, decision, config) };
   });

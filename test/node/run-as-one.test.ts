@@ -197,3 +197,19 @@ test("gpt-oss's experts of a layer that stays are no layers to convert", () => {
     });
   }
 });
+
+test.each([
+  ["encoder.layer.0.attention.self", ["query", "key", "value"]],
+  ["transformer.h.0.mlp", ["c_fc_0", "c_fc_1"]],
+])("layers of %s that run as one are packed together", (owner, names) => {
+  const heads = names.map((name) =>
+    bf16(`${owner}.${name}.weight`, WIDTH, WIDTH),
+  );
+  const told = new RegExp(`${names[0]}.weight|${names[0]}$`);
+  for (const target of ["vllm", "quark"] as const) {
+    expect(configFor(target, heads, told).write).toThrow(
+      `Expected ${names.map((name) => `${owner}.${name}`).join(", ")} to be packed together or not at all`,
+    );
+    expect(configFor(target, heads).write).not.toThrow();
+  }
+});
