@@ -5,6 +5,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  renameSync,
   rmSync,
   utimesSync,
   writeFileSync,
@@ -104,6 +105,13 @@ describe("what is built again", () => {
     }))
       utimesSync(join(folder, "assembly", path), now, now);
     utimesSync(join(folder, "src/worker.ts"), now, now);
+    expect(build()).toBe(NOTHING);
+  });
+
+  test("nothing, where the tree was moved", () => {
+    const moved = `${folder}-moved`;
+    renameSync(folder, moved);
+    folder = moved;
     expect(build()).toBe(NOTHING);
   });
 

@@ -65,7 +65,10 @@ async function build(target: BuildTarget): Promise<void> {
     noteInput(inputs, join(import.meta.dirname, file));
   }
   const outputs = await target.make((path) => noteInput(inputs, path));
-  const digests = [...outputs].map(([path, bytes]) => [path, digest(bytes)]);
+  const digests = [...outputs].map(([path, bytes]) => [
+    fromRoot(path),
+    digest(bytes),
+  ]);
   for (const [path, bytes] of outputs) writeWhole(path, bytes);
   const record: Build = { inputs, outputs: Object.fromEntries(digests) };
   writeWhole(recordOf(target), Buffer.from(JSON.stringify(record, null, 1)));
@@ -90,9 +93,13 @@ function recordOf(target: BuildTarget): string {
 
 function noteInput(inputs: Digests, path: string): Uint8Array | undefined {
   const bytes = readFile(path);
-  const fromRoot = relative(ROOT, resolve(ROOT, path)).split(sep).join("/");
-  inputs[fromRoot] = digest(bytes);
+  inputs[fromRoot(path)] = digest(bytes);
   return bytes;
+}
+
+/** The path that a record has it by, which holds in a copy of the tree too. */
+function fromRoot(path: string): string {
+  return relative(ROOT, resolve(ROOT, path)).split(sep).join("/");
 }
 
 function readFile(path: string): Uint8Array | undefined {
