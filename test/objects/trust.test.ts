@@ -257,6 +257,48 @@ test("a token that is revoked in the middle of a step is out at once, with what 
   await expectTrue(owner);
 });
 
+test.each([
+  ["revoked", undefined],
+  ["quarantined", undefined],
+  ["revoked", 2],
+] as const)("a token that is %s between its push and its completion and reinstated, with subtree %s, is no liar: what it pushed is void, and it computes again", async (state, subtree) => {
+  const owner = await startScripted({ steps: 2, shards: 2, subtree });
+  const guest = await owner.stranger("guest");
+  const id = idOf(guest);
+  const { lease } = await guest.run.lease(guest.identity);
+  await guest.pushFor(lease!, TRUE);
+  if (state === "revoked") await owner.run.setTokenState(id, "revoked");
+  else {
+    const other = { ...(await leaseOf(guest, 3)) };
+    await guest.pushFor(other, FALSE);
+    await expect(guest.pushFor(other, TRUE)).rejects.toMatchObject({ code: "different_bytes" }); // prettier-ignore
+  }
+  await owner.run.setTokenState(id, "active");
+  // Also if it pushes again under the key of before, or the run was evicted.
+  await guest.pushFor(lease!, TRUE);
+  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+  await expect(guest.complete(lease!, TRUE)).rejects.toMatchObject({
+    code: "no_lease",
+    message: `Expected the key of a lease since "${id}" was reinstated, got an earlier one, whose push is void`,
+  });
+  const forged = lease!.key.split(":");
+  for (const times of ["1", "01"])
+    await expect(
+      guest.complete({ ...lease!, key: [...forged.slice(0, 2), forged[2] ?? "", times].join(":") }, TRUE),
+    ).rejects.toMatchObject({ code: "no_lease", message: expect.stringContaining("got another") as string });
+  await guest.reach(2);
+  await expectTrue(owner);
+  expect((await owner.run.joinTokens())[0]!.state).toBe("active");
+  // What it is told of later counts as before.
+  await expect(guest.complete(lease!, TRUE)).resolves.toMatchObject({ duplicate: true });
+  const lines = (await told(owner)).filter((line) => !line.startsWith("waiting"));
+  expect(lines).toEqual([
+    ...(state === "quarantined" ? [`conflict train 0.3 ${id}`] : []),
+    `${id} ${state}`,
+    `${id} active`,
+  ]);
+}); // prettier-ignore
+
 test("a token opens the run that it was issued for, not one that has its id later, and reads that run's dataset only", async () => {
   const owner = await startScripted({ run: "again" });
   const stranger = await owner.stranger("stranger");

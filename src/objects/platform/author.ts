@@ -52,22 +52,30 @@ export function checkCreation(keys: RunKeys, caller: string): void {
 
 /**
  * Makes a lease's key. It includes the run's `subtree`, which tells where pushes go; the object that receives them
- * checks it.
+ * checks it. `exclusions` is how often the author was excluded before the lease: its earlier pushes are void.
  */
 export async function leaseKey(
   { secret }: RunKeys,
   author: string,
   leased: Leased,
   subtree?: number,
+  exclusions = 0,
 ): Promise<string> {
-  const key = `${author}:${await sign(secret, claimOf(author, leased))}`;
-  return subtree === undefined ? key : `${key}:${subtree}`;
+  const times = exclusions > 0 ? `${exclusions}` : "";
+  const signature = await sign(secret, claimOf(author, leased, times));
+  return [author, signature, subtree ?? "", times].join(":").replace(/:+$/, "");
 }
 
 /** The run's `subtree` in a lease key. */
 export function subtreeOfKey(key: string): number | undefined {
   const [, , subtree] = key.split(":");
-  return subtree === undefined ? undefined : Number(subtree);
+  return subtree ? Number(subtree) : undefined;
+}
+
+/** How often its author was excluded before a lease, from its verified key. */
+export function exclusionsOfKey(key: string): number {
+  const [, , , exclusions] = key.split(":");
+  return Number(exclusions ?? 0);
 }
 
 /** The author to whom a lease key was issued. Errors: `no_lease` */
@@ -77,12 +85,12 @@ export async function authorOfKey(
   leased: Leased,
   key: string | undefined,
 ): Promise<string> {
-  const [author = "", signature = ""] = key?.split(":") ?? [];
+  const [author = "", signature = "", , times = ""] = key?.split(":") ?? [];
   // A shard of an earlier release has no secret until the run sends it.
   const isCallers =
     secret !== "" && (caller === OWNER ? isOwners(author) : author === caller);
-  if (isCallers && (await isSigned(secret, claimOf(author, leased), signature)))
-    return author;
+  const claim = claimOf(author, leased, times);
+  if (isCallers && (await isSigned(secret, claim, signature))) return author;
   const { kind, step, index } = leased;
   throw new AppError(
     "no_lease",
@@ -99,8 +107,13 @@ export function checkUnchanged(before: RunKeys, now: RunKeys): void {
   );
 }
 
-function claimOf(author: string, { kind, step, index }: Leased): string {
-  return `${author}/${kind}/${step}/${index}`;
+function claimOf(
+  author: string,
+  { kind, step, index }: Leased,
+  times: string,
+): string {
+  const claim = `${author}/${kind}/${step}/${index}`;
+  return times === "" ? claim : `${claim}/${times}`;
 }
 
 function randomHex(bytes: number): string {

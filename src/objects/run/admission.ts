@@ -48,7 +48,8 @@ export class Admission {
 
   async withKey({ author }: Holder, given: Given): Promise<Lease> {
     const { keys, rewinds, config, createdMs } = this.#parts.present.record();
-    const key = await leaseKey(keys, author, given, config.subtree);
+    const exclusions = this.#parts.authors.exclusions(author);
+    const key = await leaseKey(keys, author, given, config.subtree, exclusions);
     return { ...given, key, ...(rewinds > 0 && { rewinds }), createdMs };
   }
 

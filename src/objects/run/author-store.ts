@@ -31,7 +31,7 @@ export class AuthorStore {
     const id = idOf(count + 1);
     const expiresMs = issuedMs + expiresInMs;
     this.#sql.exec(
-      "INSERT INTO authors VALUES (?, ?, ?, 'active', 1)",
+      "INSERT INTO authors VALUES (?, ?, ?, 'active', 1, 0)",
       id,
       issuedMs,
       expiresMs,
@@ -75,10 +75,29 @@ export class AuthorStore {
   /** Called inside a transaction. The shards are informed later. */
   setState(author: string, state: AuthorState): void {
     this.#sql.exec(
-      `INSERT INTO authors VALUES (?1, NULL, NULL, ?2, 0)
-       ON CONFLICT (author) DO UPDATE SET state = ?2, is_told = 0`,
+      `INSERT INTO authors VALUES (?1, NULL, NULL, ?2, 0, ?2 != 'active')
+       ON CONFLICT (author) DO UPDATE
+         SET state = ?2, is_told = 0, exclusions = exclusions + (?2 != 'active')`,
       author,
       state,
+    );
+  }
+
+  /** How often the author was revoked or quarantined. */
+  exclusions(author: string): number {
+    const [row] = this.#sql.exec<{ exclusions: number }>(
+      "SELECT exclusions FROM authors WHERE author = ?",
+      author,
+    );
+    return row?.exclusions ?? 0;
+  }
+
+  /** Checks that an author was not excluded since a lease, which voids its pushes. Errors: `no_lease` */
+  checkStayed(author: string, exclusions: number): void {
+    if (this.exclusions(author) === exclusions) return;
+    throw new AppError(
+      "no_lease",
+      `Expected the key of a lease since "${author}" was reinstated, got an earlier one, whose push is void`,
     );
   }
 

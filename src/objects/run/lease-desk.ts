@@ -13,7 +13,7 @@ import {
   type RunState,
 } from "../../api/run-status.ts";
 import { says } from "../../training/results-digest.ts";
-import { checkUnchanged } from "../platform/author.ts";
+import { checkUnchanged, exclusionsOfKey } from "../platform/author.ts";
 import type { Admission } from "./admission.ts";
 import {
   checkCounts,
@@ -130,6 +130,7 @@ export class LeaseDesk {
       }
     } else {
       checkOpen(record, step);
+      this.#authors.checkStayed(author, exclusionsOfKey(key!));
       checkCounts(record.config, kind, index, told, textBytes!);
       const tookMs = this.#present.leases().tookMs(leased, holder, nowMs);
       this.#present.transaction(() => {

@@ -121,4 +121,10 @@ export const RUN_SCHEMA = new Schema("run", [
 
   // The run's display name.
   (sql) => sql.exec("ALTER TABLE run ADD COLUMN name TEXT"),
+
+  // How often an author was excluded.
+  (sql) =>
+    sql.exec(
+      "ALTER TABLE authors ADD COLUMN exclusions INTEGER NOT NULL DEFAULT 0",
+    ),
 ]);
