@@ -1,4 +1,5 @@
 /** Chooses which steps of a run to recompute, to find the first false one. */
+import { AppError } from "../api/errors.ts";
 import type { Compared } from "./compared-runs.ts";
 import { UsageError } from "./file-arguments.ts";
 import type { RecomputedRun } from "./recomputed-steps.ts";
@@ -16,12 +17,14 @@ export async function auditStep(
   step: number,
 ): Promise<Audit> {
   checkTold(run, step);
-  const start = run.states.findLast((each) => each <= step);
-  if (start === undefined)
+  const states = run.states.filter((each) => each <= step);
+  if (states.length === 0)
     throw new UsageError(
       `Expected a step from ${run.states[0] ?? "none"} on, the first kept state, got ${step}`,
     );
-  const first = await run.firstFalse(start, step);
+  const { found: first } = await fromKept(states, states.length - 1, (start) =>
+    run.firstFalse(start, step),
+  );
   return { last: step, first, computed: run.computed };
 }
 
@@ -48,25 +51,51 @@ export async function probe(run: RecomputedRun): Promise<Audit> {
 }
 
 async function halve(run: RecomputedRun): Promise<FalseStep | null> {
-  const { states, last } = run;
+  const states = [...run.states];
   const falseAt = (index: number) =>
-    run.firstFalse(states[index]!, states[index]!);
+    fromKept(states, index, (step) => run.firstFalse(step, step));
   // Invariant: states below `low` are true; that at `high` is false or past the end.
-  let [low, high] = [0, states.length - 1];
-  let found = await falseAt(high);
+  let low = 0;
+  let { index: high, found } = await falseAt(states.length - 1);
   if (!found) low = ++high;
   while (low < high) {
     const middle = Math.floor((low + high) / 2);
-    const own = await falseAt(middle);
-    if (own) [high, found] = [middle, own];
-    else low = middle + 1;
+    const { index, found: own } = await falseAt(middle);
+    if (own) [high, found] = [index, own];
+    else {
+      high -= middle - index;
+      low = index + 1;
+    }
   }
-  const start = states[Math.max(0, high - 1)]!;
-  const first = await run.firstFalse(start, states[high] ?? last);
+  const end = states[high] ?? run.last;
+  const { index, found: first } = await fromKept(
+    states,
+    Math.max(0, high - 1),
+    (start) => run.firstFalse(start, end),
+  );
   if (first || !found) return first;
   throw new Error(
-    `Expected the kept state of step ${found.step} to follow from the steps from ${start} on, got another state: the fault is in a shard or its storage`,
+    `Expected the kept state of step ${found.step} to follow from the steps from ${states[index]} on, got another state: the fault is in a shard or its storage`,
   );
+}
+
+/**
+ * What `find` finds from the state at `index`, or from the last one before it that the edge still has: as a run goes
+ * on, fewer of its past states are kept. Those that are gone are taken out of `states`. Errors: those of `find`
+ */
+async function fromKept(
+  states: number[],
+  index: number,
+  find: (start: number) => Promise<FalseStep | null>,
+): Promise<{ index: number; found: FalseStep | null }> {
+  try {
+    return { index, found: await find(states[index]!) };
+  } catch (error) {
+    const isGone = error instanceof AppError && error.code === "step_gone";
+    if (!isGone || index === 0) throw error;
+    states.splice(index, 1);
+    return fromKept(states, index - 1, find);
+  }
 }
 
 /** Errors: `UsageError` if the run or the step has no committed results */

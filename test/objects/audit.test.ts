@@ -168,6 +168,8 @@ test("a run that goes on is not called false for what it came to meanwhile; one 
     checkpoint: (...given: Parameters<RunClient["checkpoint"]>) => run.checkpoint(...given),
   }); // prettier-ignore
   expect(await auditAll(await RecomputedRun.open(slow))).toMatchObject({ first: null }); // prettier-ignore
+  // What was the present state as they were listed is none that is kept.
+  expect(await probe(await RecomputedRun.open(slow))).toMatchObject({ last: 5, first: null }); // prettier-ignore
   for (const state of ["paused", "running"] as const) {
     await run.setState(state);
     expect(await probe(await RecomputedRun.open(run))).toMatchObject({ first: null }); // prettier-ignore
@@ -177,6 +179,28 @@ test("a run that goes on is not called false for what it came to meanwhile; one 
   await reach(4, "two");
   await expect(auditAll(before)).rejects.toThrow("it was rewound to step 2 or before: repeat the audit"); // prettier-ignore
   expect(await probe(await RecomputedRun.open(run))).toMatchObject({ last: 3, first: null }); // prettier-ignore
+});
+
+test("states that are gone since they were listed are no end of an audit: it goes on from those before", async () => {
+  const { run } = await startRun({ steps: 8, snapshotSteps: 2 });
+  await finish(run);
+  const kept = await run.states();
+  const listed = [0, 1, 2, 3, 4, 5, 6, 7, 8];
+  expect(listed.filter((step) => !kept.includes(step))).not.toEqual([]);
+  const thinned = Object.assign(Object.create(run) as RunClient, {
+    states: () => Promise.resolve(listed),
+    status: () => run.status(),
+    metrics: () => run.metrics(),
+    step: (step: number) => run.step(step),
+    tokens: (...given: Parameters<RunClient["tokens"]>) => run.tokens(...given),
+    checkpoint: (...given: Parameters<RunClient["checkpoint"]>) => run.checkpoint(...given),
+  }); // prettier-ignore
+  const open = () => RecomputedRun.open(thinned);
+  expect(await probe(await open())).toMatchObject({ last: 8, first: null });
+  for (const step of [1, 3, 5, 7])
+    expect(await auditStep(await open(), step)).toMatchObject({ last: step, first: null }); // prettier-ignore
+  await change(run, "UPDATE ballots SET loss_sum = loss_sum + 1 WHERE step >= 3 AND kind = 'train' AND microbatch = 1"); // prettier-ignore
+  expect((await probe(await open())).first?.step).toBe(3);
 });
 
 test("of a run that diverged, the step that did is computed too: who lied is named, and where nobody did it is true", async () => {
