@@ -1,4 +1,4 @@
-/** `/`: runs as they go. */
+/** `/`: runs in progress and their curves. */
 import { effect } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
@@ -25,7 +25,7 @@ function Dashboard() {
   const shown = hasCurves
     ? html`<${ChartsPanel} key="curves" />`
     : html`<${Welcome} key="welcome" />`;
-  // In one column curves are not to be looked for below all that is told of a run.
+  // In a single column, curves come before the run's details.
   return html`
     <h1 class="visually-hidden">Runs of this edge</h1>
     <div class="sides">
@@ -34,7 +34,7 @@ function Dashboard() {
   `;
 }
 
-/** Where nothing runs yet. */
+/** Shown while there are no runs. */
 function Welcome() {
   return html`<section class="card" aria-label="What there is">
     <h2>4-bit gradients, and 4-bit tensors</h2>

@@ -1,6 +1,6 @@
 /**
- * `/join`: this browser trains in a run. The run stands in the query; a join token, where one was given,
- * behind the #, which no browser sends to a server.
+ * `/join`: trains in a run with this browser. The run is in the query; a join token, if any, is after the #, which
+ * browsers do not send to servers.
  */
 import { messageOf } from "../api/errors.ts";
 import { computed, effect, signal, useSignal } from "@preact/signals";
@@ -91,9 +91,9 @@ function Join({ open }: { open: readonly RunSummary[] }) {
   `;
 }
 
-/** Start so many, and say of what; one a microbatch at most. */
+/** Starts trainers, at most one per microbatch; returns a message. */
 async function begin(run: string, wanted: number): Promise<string> {
-  // What digests frames is there for no other pages.
+  // crypto.subtle, which digests frames, exists in secure contexts only.
   if (!isSecureContext)
     throw new Error(
       `Expected an edge on https or on this machine, since browsers train for no other, got ${location.origin}; mxfp4-edge join does`,
@@ -157,7 +157,7 @@ function Table() {
 addEventListener("pagehide", () =>
   trainers.value.forEach((each) => each.vanish()),
 );
-// Another invitation in the same tab is another page.
+// Another invitation in the same tab needs a new page.
 addEventListener("hashchange", () => location.reload());
 const open = signal<readonly RunSummary[]>([]);
 render(
@@ -175,7 +175,7 @@ effect(() => {
     void client()
       .runs()
       .then((all) => (open.value = all.filter(({ ended }) => !ended)))
-      // Names can be typed all the same.
+      // The list is optional: ids can be typed.
       .catch(() => undefined);
 });
 await enter();

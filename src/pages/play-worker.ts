@@ -1,4 +1,4 @@
-/** Computes for the playground: the library's code on the library's kernels, beside the page. */
+/** Computes for the playground in a Worker, with the library's code and kernels. */
 import { messageOf } from "../api/errors.ts";
 import { inspect } from "../checkpoints/inspect.ts";
 import { aloneGguf } from "../checkpoints/checkpoint.ts";
@@ -19,7 +19,7 @@ import type {
 import { loadKernelsHere } from "./training/kernels.ts";
 
 const loaded = loadKernelsHere("kernels-files.wasm");
-// Each answer tells.
+// Each answer reports a failure.
 loaded.catch(() => undefined);
 
 const ANSWERS: {
@@ -47,7 +47,10 @@ const ANSWERS: {
   },
 };
 
-/** All of it, piece by piece kept by the browser. Errors: the stream's own, of which `Response.blob` tells nothing */
+/**
+ * Collects a stream into a Blob, which the browser may keep on disk. Errors: the stream's own, which `Response.blob`
+ * would hide
+ */
 async function blobOf(
   body: ReadableStream<Uint8Array<ArrayBuffer>>,
   heard: (bytes: number) => void,
@@ -74,7 +77,7 @@ async function inspected(
   );
 }
 
-/** So often at most. */
+/** Shortest interval of progress messages. */
 const TELL_MS = 200;
 
 function sharesOf(id: number): (share: number) => void {
@@ -105,7 +108,7 @@ async function answered({
   }
 }
 
-/** One at a time: they share the kernels' memory. */
+/** One at a time, since they share the kernels' memory. */
 let last = Promise.resolve();
 addEventListener("message", ({ data }: MessageEvent<Question>) => {
   last = last.then(async () => postMessage(await answered(data)));

@@ -1,4 +1,4 @@
-/** `/play`: what MXFP4 makes of a tensor, computed in the page by what the edge computes with. */
+/** `/play`: quantizes a tensor in the page, with the same code as the edge. */
 import { messageOf } from "../api/errors.ts";
 import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -31,14 +31,16 @@ import { share } from "./shell/format.ts";
 import { PageFrame } from "./shell/frame.ts";
 import { save } from "./shell/save.ts";
 
-/** The file that is looked at: the reader's, or draws. */
+/** The user's file, or one of random values. */
 const file = signal<Blob | undefined>(undefined);
 const tensors = signal<readonly string[]>([]);
 const look = signal<Look | undefined>(undefined);
 const inspection = signal<Inspection | undefined>(undefined);
-/** Answers that are waited for: one may make the next question, before it counts as come itself. */
+/**
+ * Number of pending answers. An answer may trigger the next question, which is counted before the answer is uncounted.
+ */
 const underWay = signal(0);
-/** What takes so long shows that it is under way, and how far it is. */
+/** What takes longer shows its progress. */
 const SLOW_MS = 400;
 const isSlow = signal(false);
 const progress = signal(0);
@@ -50,10 +52,7 @@ effect(() => {
   return () => clearTimeout(timer);
 });
 
-/**
- * The last that was asked for is shown, whatever else comes late; where there is none, nothing of what was before.
- * What is wrong with it is told until another comes.
- */
+/** Shows the answer to the latest question only; nothing if that failed, with its error until the next. */
 class Latest<T> {
   readonly trouble = signal("");
   readonly #show: (answer: T | undefined) => void;
@@ -165,7 +164,7 @@ function Play() {
   `;
 }
 
-/** What can be taken home. */
+/** Downloads, link and commands. */
 function Take() {
   const said = useSignal("");
   const isQuantizing = useSignal(false);

@@ -1,4 +1,4 @@
-/** Computes a run again, step by step, and what the recipe does to one microbatch of the last. */
+/** Recomputes a run step by step, and observes one microbatch of the last step. */
 import { messageOf } from "../api/errors.ts";
 import { wholeOf } from "../client/broken-off.ts";
 import { Client } from "../client/client.ts";
@@ -28,7 +28,7 @@ async function replay(task: ReplayTask): Promise<void> {
   const { config } = await api.status();
   const from = task.from === null ? undefined : await stateAt(api, task.from);
   const run = await ReplayedRun.open(config, api, from);
-  // A state of an earlier release does not tell what all before it came to.
+  // A state of an earlier release has no digest of the preceding results.
   let results = from ? from.results : await firstResults(config);
   while (run.step <= task.step) {
     if (run.step === task.step) {
@@ -48,7 +48,7 @@ async function replay(task: ReplayTask): Promise<void> {
   tell({ type: "done" });
 }
 
-/** All of the state of a step, as the run has it. */
+/** The run's full state at a step. */
 async function stateAt(api: RunClient, step: number) {
   const answer = await api.checkpoint({ state: "full", step });
   const file = await checkpointBytes(await wholeOf(answer));

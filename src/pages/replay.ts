@@ -1,7 +1,6 @@
 /**
- * `/replay`: a run computed again in this browser, from its config alone, or from a state that the run keeps. Beside
- * each step stands whether its losses and its gradient's norm are those that the run has told, to the last bit; and of one microbatch,
- * what four bits make of its gradients.
+ * `/replay`: recomputes a run in this browser, from its config or from a kept state. Each step shows whether losses and
+ * gradient norm equal the recorded ones bit for bit; for one microbatch, the effect of four-bit gradients.
  */
 import { effect, signal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -98,7 +97,7 @@ effect(() => {
     void client()
       .runs()
       .then((all) => (runs.value = all))
-      // Names can be typed all the same.
+      // The list is optional: ids can be typed.
       .catch(() => undefined);
 });
 await enter();

@@ -1,4 +1,4 @@
-/** One trainer of a tab, in a Worker of its own: the loop and the kernels of every other. */
+/** A trainer of a tab in its own Worker, with the same loop and kernels as all others. */
 import { messageOf } from "../api/errors.ts";
 import { Client } from "../client/client.ts";
 import { pause, trainerPauseMs } from "../client/retry.ts";
@@ -16,7 +16,7 @@ function tell(message: TabMessage): void {
 
 const { port1, port2 } = new MessageChannel();
 
-/** A timer that is set again and again waits 4 ms at least; a message does not. */
+/** Yields to the event loop by a message: nested timers wait at least 4 ms. */
 function turn(): Promise<void> {
   return new Promise((resolve) => {
     port1.onmessage = () => resolve();

@@ -83,35 +83,37 @@ const modelSchema = once(() =>
     groups: count(64)
       .optional()
       .describe(
-        "Of a llama: how many groups of heads share keys and values; half as many as heads, where that comes out even",
+        "Llama: number of key-value heads (default: half the heads if even, else all)",
       ),
     headWidth: count(1024)
       .optional()
-      .describe("Of a llama: channels of a head; width / heads"),
+      .describe("Llama: width of a head (default: width / heads)"),
     hidden: count(16_384)
       .optional()
-      .describe("Of a llama: channels of the gated layer; 3 · width"),
+      .describe("Llama: width of the gated layer (default: 3 · width)"),
     ropeBase: positiveUpTo(1e9)
       .optional()
-      .describe("Of a llama: of rotary positions; 10000"),
+      .describe("Llama: base of the rotary positions (default: 10000)"),
     epsilon: positiveUpTo(1)
       .optional()
-      .describe("Of a llama: what norms add to the mean square; 0.00001"),
+      .describe("Llama: added to the mean square in norms (default: 0.00001)"),
     tied: z
       .boolean()
       .optional()
-      .describe("Of a llama: whether the head is the table of tokens; it is"),
+      .describe(
+        "Llama: the output head is the token embedding (default: true)",
+      ),
     headNorm: z
       .boolean()
       .optional()
       .describe(
-        "Of a llama: norm queries and keys head by head, as Qwen3 does; not so",
+        "Llama: normalize queries and keys per head, as in Qwen3 (default: false)",
       ),
     qkvBias: z
       .boolean()
       .optional()
       .describe(
-        "Of a llama: give queries, keys and values a bias, as Qwen2 does; not so",
+        "Llama: biases of queries, keys and values, as in Qwen2 (default: false)",
       ),
   }),
 );
@@ -194,9 +196,7 @@ export const runRequestSchema = once(() =>
     run: ruled(RUN_ID).optional(),
     name: ruled(RUN_NAME)
       .optional()
-      .describe(
-        "What people call it, in lists and charts; no result depends on it",
-      ),
+      .describe("Display name; no result depends on it"),
     dataset: ruled(NAME),
     model: modelSchema().optional(),
     from: ruled(FILE_NAME).optional(),
@@ -218,16 +218,16 @@ export const runRequestSchema = once(() =>
       .max(MAX_MICROBATCHES / 2)
       .optional()
       .describe(
-        "So many neighbouring microbatches, a power of two, are added up in an object of their own before a shard",
+        "Sum the gradients of this many neighbouring microbatches, a power of two, in a separate object before the shard",
       ),
     verify: fraction()
       .optional()
       .describe(
-        "The share of microbatches that a second author computes before the commit",
+        "Fraction of microbatches that a second author computes before the commit",
       ),
     redundancy: count(MAX_REDUNDANCY)
       .optional()
-      .describe("So many authors compute each microbatch"),
+      .describe("Number of authors that compute each microbatch"),
   }),
 );
 

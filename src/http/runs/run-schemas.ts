@@ -56,9 +56,12 @@ const modelSchema = once(() => {
     tied: z.boolean(),
     headNorm: z.boolean(),
     qkvBias: z.boolean().optional(),
+    outBias: z.boolean().optional(),
+    mlpBias: z.boolean().optional(),
     ropeScaling: ropeScalingSchema().optional(),
   });
   true satisfies Same<z.output<typeof llama>, LlamaShape>;
+  true satisfies Same<keyof z.output<typeof llama>, keyof LlamaShape>;
   return z.union([z.strictObject(sizes), llama]);
 });
 

@@ -1,4 +1,4 @@
-/** What a Llama's shape is where it is not told, and must satisfy: to exist at all, and to be trained in any recipe. */
+/** Defaults and rules for a Llama's shape: to be valid, and to be trained with each recipe. */
 import type {
   LlamaShape,
   ModelRequest,
@@ -10,7 +10,7 @@ import {
   invalidConfig,
 } from "../shape-checks.ts";
 
-/** Features of a block's linear layers, of which two or three are multiplied as one. */
+/** Output features of a block's linear layers; q, k and v, and gate and up, are multiplied as one matrix each. */
 export function widths({ heads, groups, headWidth, hidden }: LlamaShape): {
   queries: number;
   keys: number;
@@ -23,8 +23,7 @@ export function widths({ heads, groups, headWidth, hidden }: LlamaShape): {
 }
 
 /**
- * Two heads a group where that comes out even, and three hidden channels for each: a block then has as many weights as
- * one of GPT-2.
+ * Default: two heads per group if even, and a hidden width of 3 · width; a block then has as many weights as GPT-2's.
  */
 export function completeShape(asked: ModelRequest & ModelSizes): LlamaShape {
   const { layers, width, heads, context, vocabulary } = asked;
@@ -46,7 +45,7 @@ export function completeShape(asked: ModelRequest & ModelSizes): LlamaShape {
   };
 }
 
-/** Every size a whole number from 1, `heads` a multiple of `groups`, and heads of pairs. */
+/** Sizes are whole numbers from 1, `heads` a multiple of `groups`, and `headWidth` even. Errors: `invalid_config` */
 export function checkShape(shape: LlamaShape): void {
   const { width, heads, groups, headWidth } = shape;
   checkSizes(shape, [
@@ -82,7 +81,7 @@ export function checkShape(shape: LlamaShape): void {
   }
 }
 
-/** Of transformers' classes none has others. Errors: `invalid_config` */
+/** Only combinations that a class of transformers has. Errors: `invalid_config` */
 function checkBiases(shape: LlamaShape): void {
   const { headNorm, qkvBias, outBias, mlpBias, width, heads } = shape;
   if (headNorm && qkvBias && !outBias)
@@ -101,8 +100,8 @@ function checkBiases(shape: LlamaShape): void {
 }
 
 /**
- * `checkShape`, and what training adds: the features of linear layers and the tokens of a microbatch are multiples of 64, or
- * of the segments that the recipe rotates.
+ * `checkShape`, and the rule of training: features of linear layers and tokens of a microbatch are multiples of 64, or
+ * of the recipe's rotation segments.
  */
 export function checkTrainingShape(
   shape: LlamaShape,

@@ -1,6 +1,5 @@
 /**
- * Llama, Mistral, Qwen2 and Qwen3, token by token: RMSNorm, rotary positions, groups of heads that share keys and
- * values, SwiGLU.
+ * Generation with Llama, Mistral, Qwen2 and Qwen3: RMSNorm, rotary positions, grouped-query attention, SwiGLU.
  *
  *   middle = input + o(attention(rotary(q(n1)), rotary(k(n1)), v(n1))),  n1 = norm(input)
  *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
@@ -41,7 +40,7 @@ import { attendWithin, windowsOf } from "./windows.ts";
 import type { Turns } from "./rope-scaling.ts";
 import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
-/** Errors: `invalid_config` for a model that is computed otherwise */
+/** Errors: `invalid_config` for an unsupported model */
 export function llamaDecoder(
   config: Readonly<Record<string, unknown>>,
 ): Decoder {
@@ -83,7 +82,7 @@ export function llamaDecoder(
   };
 }
 
-/** One block over the residual stream f32 [N, C], in place. */
+/** One block on the residual stream f32 [N, C], in place. */
 function block(
   x: Pointer,
   N: number,
@@ -139,7 +138,7 @@ function block(
   });
 }
 
-/** What has two dimensions is multiplied, and lies by rows. */
+/** Matrices are stored [out, in]. */
 function weightTensor({ name, shape, group }: ParameterTensor): WeightTensor {
   return { name, shape, kind: group === "vector" ? "values" : "rows" };
 }

@@ -1,4 +1,4 @@
-/** The norms of queries and keys, head by head, as Qwen3 has them. Nothing is done where a model has none. */
+/** RMSNorm of queries and keys per head, as in Qwen3. No-ops for models without. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { rmsNormBackward, rmsNormForward } from "../../kernels/norms.ts";
 import { kernels } from "../../kernels/runtime.ts";
@@ -9,7 +9,7 @@ import type { ParameterTensor } from "../parameters.ts";
 import type { LlamaParts } from "./parts.ts";
 import { widths } from "./config.ts";
 
-/** What attention reads of `qkv`: its queries and keys normed, its values as they are. */
+/** Writes attention's input: queries and keys normalized, values copied. */
 export function headsForward(
   { qkv, headNorms: own }: BlockActivations<LlamaParts>,
   { shape, batch: { N }, tensors: { headNorms } }: Block<LlamaParts>,
@@ -32,7 +32,7 @@ export function headsForward(
   });
 }
 
-/** `dQkv` of what `headsForward` gave becomes that of the product's `qkv`. */
+/** `dQkv`, the gradient of `headsForward`'s output, becomes that of `qkv`. */
 export function headsBackward(
   dQkv: Pointer,
   { qkv, headNorms: own }: BlockActivations<LlamaParts>,
@@ -43,7 +43,7 @@ export function headsBackward(
   const { headWidth } = shape;
   const { qkv: wide } = widths(shape);
   const { arena } = kernels();
-  // Nobody reads what was normed any more: its room takes the gradient that comes in.
+  // The normalized values are not needed any more: their buffer holds the incoming gradient.
   const dNormed = own.qkv;
   arena.f32(dNormed, N * wide).set(arena.f32(dQkv, N * wide));
   for (const { weight, heads } of normedHeads(headNorms, shape)) {
@@ -68,7 +68,7 @@ export function headsBackward(
   }
 }
 
-/** Heads of queries have one weight, those of keys, which stand behind them, another. */
+/** Query heads share a weight; key heads, which follow them, share another. */
 function normedHeads(
   { q, k }: { q: ParameterTensor; k: ParameterTensor },
   { heads, groups }: LlamaParts["shape"],

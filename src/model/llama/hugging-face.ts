@@ -1,4 +1,4 @@
-/** A shape as transformers' config.json of a Llama, a Mistral, a Qwen2 or a Qwen3 has it, and back. */
+/** Converts a shape to transformers' config.json of a Llama, Mistral, Qwen2 or Qwen3, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
 import { windowsOf } from "./windows.ts";
@@ -15,20 +15,20 @@ const SIZES = {
   vocabulary: "vocab_size",
 } as const satisfies Partial<Record<keyof LlamaShape, string>>;
 
-/** What must be so where it is told, since it is computed so here. */
+/** Required values, if present. */
 const FIXED: Record<string, readonly unknown[]> = {
   hidden_act: ["silu", "swish"],
   is_causal: [true],
   partial_rotary_factor: [null, 1],
 };
 
-/** Which of these a class has; others have no such layers' biases. */
+/** The classes that have these biases. */
 const BIASES: Record<string, readonly string[]> = {
   attention_bias: ["llama", "qwen3"],
   mlp_bias: ["llama"],
 };
 
-/** What is not told is so in transformers; nothing is a value of its own there. */
+/** Defaults of transformers for missing keys; an explicit null is not missing. */
 const UNTOLD: Record<string, Record<string, number | undefined>> = {
   mistral: { num_key_value_heads: 8 },
   qwen2: { num_key_value_heads: 32 },
@@ -53,13 +53,13 @@ export function configOf(shape: LlamaShape): Record<string, unknown> {
     ...kind.rest,
     tie_word_embeddings: shape.tied,
     dtype: "float32",
-    // No token of a text of bytes or their pairs begins or ends it.
+    // Tokens of bytes or byte pairs include no begin or end of text.
     bos_token_id: null,
     eos_token_id: null,
   };
 }
 
-/** `attention_bias` and `mlp_bias`, of a class that has them. Errors: `invalid_config` */
+/** From `attention_bias` and `mlp_bias`, for classes that have them. Errors: `invalid_config` */
 function biasesOf(
   config: Config,
 ): Pick<LlamaShape, "qkvBias" | "outBias" | "mlpBias"> {
@@ -74,7 +74,7 @@ function biasesOf(
   };
 }
 
-/** Llama's class takes no width but a multiple of its heads; Mistral's, which computes the same, takes any. */
+/** Llama's class requires a width that is a multiple of its heads; Mistral's, otherwise the same, does not. */
 function kindOf(shape: LlamaShape) {
   const { headNorm, qkvBias, outBias, mlpBias, width, heads } = shape;
   const attention_bias = outBias === true;
@@ -100,7 +100,7 @@ function kindOf(shape: LlamaShape) {
   return { architecture: "MistralForCausalLM", type: "mistral", rest };
 }
 
-/** Errors: `invalid_config` for a model that is computed otherwise */
+/** Errors: `invalid_config` for an unsupported model */
 export function shapeOf(config: Config): LlamaShape {
   for (const [key, values] of Object.entries(FIXED))
     checkOneOf(config, key, values);
@@ -145,8 +145,8 @@ export function shapeOf(config: Config): LlamaShape {
 }
 
 /**
- * The shape that a run goes on with. Its attention is full, so its context is at most the shortest sliding window: of such
- * a text the model's windows hide nothing. Errors: as `shapeOf`
+ * The shape for training from such a model. Training has full attention, so the context is limited to the shortest
+ * sliding window, within which both are equal. Errors: as `shapeOf`
  */
 export function trainedShape(config: Config): LlamaShape {
   const shape = shapeOf(config);

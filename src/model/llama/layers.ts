@@ -1,6 +1,6 @@
 /**
- * What a Llama's blocks are made of: RMSNorm, rotary positions, attention in which groups of heads share keys and
- * values, SwiGLU. With `headNorm`, queries and keys are normed head by head before they turn.
+ * The parts of a Llama's blocks: RMSNorm, rotary positions, grouped-query attention, SwiGLU. With `headNorm`, queries
+ * and keys are normalized per head before the rotation.
  */
 import type { Pointer } from "../../kernels/arena.ts";
 import {
@@ -22,7 +22,7 @@ import type { BlockTensors } from "./parameters.ts";
 import type { LlamaParts } from "./parts.ts";
 import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
-/** The tensor of each, its bias, and its name for people. */
+/** Weight, bias, and name for display. */
 const LINEAR_TENSORS = {
   qkv: ["qkv", "qkvBias", "QKV"],
   attentionOut: ["attentionOut", "attentionOutBias", "attention out"],
@@ -87,7 +87,7 @@ export const LLAMA_LAYERS: Layers<LlamaParts> = {
   },
 };
 
-/** A batch's sequences, and of each of its rows the heads that turn: queries and keys. */
+/** A batch's sequences, and the heads of each row that are rotated: queries and keys. */
 function cutOf({ shape, batch }: Sizes<LlamaParts>) {
   const { heads, groups, headWidth } = shape;
   return {

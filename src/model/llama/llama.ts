@@ -1,4 +1,4 @@
-/** Llama, and with norms of heads Qwen3: RMSNorm, rotary positions, groups of heads, SwiGLU. */
+/** Llama, or Qwen3 with head norms: RMSNorm, rotary positions, grouped-query attention, SwiGLU. */
 import type { LlamaShape } from "../../api/run-config.ts";
 import type { Architecture } from "../model.ts";
 import { Transformer } from "../transformer.ts";

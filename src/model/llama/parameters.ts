@@ -1,7 +1,7 @@
 /**
- * A Llama's tensors. They carry their Hugging Face names and layouts (linear weights are [out, in]), so a
- * checkpoint is a straight copy. What reads the same input lies without a gap: q, k and v, gate and up are
- * multiplied as one matrix each, and orthogonalized apart.
+ * A Llama's tensors, with Hugging Face names and layouts (linear weights are [out, in]), so a checkpoint is a straight
+ * copy. Tensors with the same input are adjacent: q, k and v, and gate and up, are multiplied as one matrix each, but
+ * orthogonalized separately.
  */
 import type { LlamaShape } from "../../api/run-config.ts";
 import type { TiedHead } from "../../checkpoints/model-tensors.ts";
@@ -18,22 +18,22 @@ import {
 import { checkShape, widths } from "./config.ts";
 
 const DEVIATION = 0.02;
-/** With which names begin, but that of the head. */
+/** Prefix of names, except the head's. */
 export const PREFIX = "model.";
 
-/** What a file may hold besides: what positions turn by, of older files. */
+/** Ignored in files: the rotary frequencies of older ones. */
 export const NOT_READ = /rotary_emb\.inv_freq$/;
 
 export type BlockTensors = {
   norm1: ParameterTensor; // [C]
   qkv: ParameterTensor; // [(NH + 2 · groups) · D, C]
-  /** [(NH + 2 · groups) · D], where queries, keys and values have biases. */
+  /** [(NH + 2 · groups) · D], only with `qkvBias`. */
   qkvBias: ParameterTensor | undefined;
-  /** [C], [2 · hidden] and [C], where the layers of these have biases. */
+  /** [C], [2 · hidden] and [C], only with `outBias` and `mlpBias`. */
   attentionOutBias: ParameterTensor | undefined;
   gateUpBias: ParameterTensor | undefined;
   downBias: ParameterTensor | undefined;
-  /** [D] each, where heads are normed. */
+  /** [D] each, only with `headNorm`. */
   headNorms: { q: ParameterTensor; k: ParameterTensor } | undefined;
   attentionOut: ParameterTensor; // [C, NH · D]
   norm2: ParameterTensor; // [C]
@@ -46,7 +46,7 @@ export const HEAD = "lm_head.weight";
 export const tiedHead = ({ tied }: LlamaShape): TiedHead | undefined =>
   tied ? { head: HEAD, table: TABLE } : undefined;
 export const FINAL_NORM = "model.norm.weight";
-/** Of one layer, by their names in it. */
+/** Name of a tensor in a layer. */
 export const inLayer = (layer: number, name: string): string =>
   `model.layers.${layer}.${name}.weight`;
 export const biasInLayer = (layer: number, name: string): string =>
@@ -57,7 +57,7 @@ const OUT = "self_attn.o_proj";
 const GATE_UP = ["mlp.gate_proj", "mlp.up_proj"] as const;
 const DOWN = "mlp.down_proj";
 
-/** The linear layers of a block that have biases, by their names in it. */
+/** Names of a block's linear layers that have biases. */
 export function biased(shape: LlamaShape): ReadonlySet<string> {
   return new Set([
     ...(shape.qkvBias ? QKV : []),
@@ -66,7 +66,7 @@ export function biased(shape: LlamaShape): ReadonlySet<string> {
   ]);
 }
 
-/** Where each tensor lies. */
+/** The offset of each tensor. */
 export function parameterTable(shape: LlamaShape): ParameterTable {
   checkShape(shape);
   const { layers, width: C, headWidth: D, hidden, vocabulary: V } = shape;
@@ -83,7 +83,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     const rest = { layout, sideBySide: 1, isJoined, initial } as const;
     specs.push({ name, group, shape: tensorShape, ...rest });
   };
-  // As of GPT-2: what adds to the residual stream keeps its variance independent of depth.
+  // As in GPT-2: what is added to the residual stream is scaled so that its variance does not grow with depth.
   const residual = { deviation: DEVIATION / Math.sqrt(2 * layers) };
   const plain = { deviation: DEVIATION };
   const hasBias = biased(shape);
@@ -94,7 +94,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     const own = (name: string): string => inLayer(layer, name);
     const norm = (name: string, length: number): void =>
       add("vector", own(name), [length], { value: 1 });
-    /** Layers of one input; their biases, too, lie without a gap. */
+    /** Linear layers with the same input; they are adjacent, and so are their biases. */
     const linear = (
       inFeatures: number,
       initial: TensorSpec["initial"],
@@ -123,7 +123,7 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
   return layOut(specs);
 }
 
-/** The table's tensors by what they are. */
+/** The table's tensors by their function. */
 export function llamaTensors(shape: LlamaShape): ModelTensors<BlockTensors> {
   const { layers, tied, headNorm } = shape;
   const table = parameterTable(shape);

@@ -1,4 +1,4 @@
-/** The types that are a Llama's own. */
+/** Llama's own types. */
 import type { LlamaShape } from "../../api/run-config.ts";
 import type { Pointer } from "../../kernels/arena.ts";
 import type { Angles } from "../../kernels/attention.ts";
@@ -7,12 +7,12 @@ import type { BlockTensors } from "./parameters.ts";
 export type LlamaParts = {
   shape: LlamaShape;
   block: BlockTensors;
-  /** Of each row its rstd. */
+  /** rstd of each row. */
   moments: Pointer; // [N]
   kept: {
-    /** Of a sequence's positions, the same for all blocks. */
+    /** For the positions of a sequence, shared by all blocks. */
     angles: Angles;
-    /** Where heads are normed: their queries and keys normed and turned beside the values, and what their norms keep. */
+    /** With head norms: qkv after norms and rotation, and rstd of the norms. */
     headNorms: { qkv: Pointer; rstd: Pointer } | undefined;
   };
 };

@@ -1,4 +1,4 @@
-/** Rotary positions as transformers' config.json has them, and back. */
+/** Converts rotary positions to transformers' config.json, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape, RopeScaling } from "../../api/run-config.ts";
 import { yarnAttention } from "../../checkpoints/yarn.ts";
@@ -11,8 +11,8 @@ const DEFAULT_BASE = 10_000;
 const TYPES = ["default", "linear", "llama3", "yarn", "longrope"] as const;
 
 /**
- * In `rope_parameters`, or as older files have it in `rope_scaling`, which goes before, and beside them. Errors: `invalid_config`
- * for other turns than are computed here
+ * From `rope_scaling` (older files, takes precedence) or `rope_parameters`, and keys beside them. Errors:
+ * `invalid_config` for unsupported ones
  */
 export function ropeOf(
   config: Config,
@@ -49,7 +49,7 @@ function typeOf({ rope_type: type, type: olderName }: Config): unknown {
   return type ?? olderName ?? "default";
 }
 
-/** Lists that differ would make a text's beginning depend on its length. */
+/** With different lists, a text's first tokens would depend on its length. */
 function factorsOf(
   { short_factor: short, long_factor: long, attention_factor: factor }: Config,
   pairs: number,
@@ -108,7 +108,7 @@ function scalingOf(
   }
 }
 
-/** As transformers has it from its version 5 on, and before. */
+/** For transformers 5 and later, and for earlier versions. */
 export function ropeConfig({ ropeBase, ropeScaling }: Rope) {
   const scaling = ropeScaling && scalingConfig(ropeScaling);
   return {
@@ -158,7 +158,7 @@ function scalingConfig(scaling: RopeScaling): Record<string, unknown> {
   }
 }
 
-/** Without `fallback` it must be told. */
+/** Without `fallback`, the key is required. */
 export function positiveIn(
   config: Config,
   key: string,

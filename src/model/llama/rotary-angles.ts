@@ -1,19 +1,19 @@
 /**
- * Cosines and sines of rotary positions, from operations that languages fix to the last bit: text must not depend on
- * whose `Math.cos` it is.
+ * Cosines and sines of rotary positions, computed with exactly specified operations only: results must not depend on an
+ * engine's `Math.cos`.
  */
 import type { Angles } from "../../kernels/attention.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
 import { scaledTurns, type Turns } from "./rope-scaling.ts";
 
-/** π/2 in two parts; the first has so few bits that its multiples are exact. */
+/** π/2 in two parts (Cody–Waite); the first has few enough bits for exact multiples. */
 const HALF_PI_HIGH = 1.5707963267341256;
 const HALF_PI_LOW = 6.077100506506192e-11;
-/** Terms of the series: within a quarter of π the next is below 2^−53. */
+/** Terms of the Taylor series: the next one is below 2^−53 for angles up to π/4. */
 const TERMS = 9;
 
-/** How a shape's positions turn. */
+/** The rotary frequencies of a shape. */
 export function turnsOf({
   headWidth,
   ropeBase,
@@ -32,7 +32,7 @@ export function frequencies(base: number, half: number): Float64Array {
   return all;
 }
 
-/** Of `tokens` from position `first` on, f32 [tokens, half] each, in the caller's scope. */
+/** For `tokens` positions from `first` on; f32 [tokens, half] each, in the caller's arena scope. */
 export function rotaryAngles(
   { perToken, magnitude }: Turns,
   first: number,
@@ -54,7 +54,7 @@ export function rotaryAngles(
   return { cosines, sines };
 }
 
-/** The x from 1 on with x^n = value, to the last bit that f64 tells apart. */
+/** The largest f64 x with x^n ≤ value, by bisection. */
 function rootOf(value: number, n: number): number {
   const isBelow = (x: number): boolean => {
     let power = 1;
@@ -70,7 +70,7 @@ function rootOf(value: number, n: number): number {
   }
 }
 
-/** Of an angle in radians. */
+/** Cosine and sine of an angle in radians. */
 export function onCircle(angle: number): { cosine: number; sine: number } {
   const quarters = Math.round(angle / HALF_PI_HIGH);
   const rest = angle - quarters * HALF_PI_HIGH - quarters * HALF_PI_LOW;

@@ -1,6 +1,6 @@
 /**
- * Sliding windows of attention, as transformers' config.json gives them: a position of such a layer attends to itself and
- * the `sliding_window` − 1 before it.
+ * Sliding windows of attention in transformers' config.json: in such a layer, a position attends to itself and the
+ * `sliding_window` − 1 positions before it.
  */
 import { shown } from "../../api/option-kinds.ts";
 import type { Pointer } from "../../kernels/arena.ts";
@@ -10,9 +10,11 @@ import { positiveIn, unlike } from "./rope-config.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
-/** All layers of these have the window; null turns it off. */
+/** In these, all layers have the window; null disables it. */
 const ALL_LAYERS: readonly unknown[] = ["mistral", "phi3"];
-/** Layers from `max_window_layers` on have it if `use_sliding_window` is true, unless `layer_types` lists them. */
+/**
+ * In these, layers from `max_window_layers` on have it if `use_sliding_window` is true, unless `layer_types` is given.
+ */
 const SOME_LAYERS: readonly unknown[] = ["qwen2", "qwen3"];
 const DEFAULT_WINDOW = { mistral: 4096, qwen2: 4096, qwen3: 4096 };
 const DEFAULT_FULL_LAYERS = 28;
@@ -21,8 +23,8 @@ const FULL = "full_attention";
 const SLIDING = "sliding_attention";
 
 /**
- * The window of each layer; Infinity for full attention. Errors: `invalid_config` for windows that transformers' class does
- * not have
+ * The window of each layer; Infinity for full attention. Errors: `invalid_config` for windows that transformers' class
+ * does not support
  */
 export function windowsOf(config: Config, layers: number): number[] {
   const { model_type: type, layer_types: types = null } = config;
@@ -35,7 +37,7 @@ export function windowsOf(config: Config, layers: number): number[] {
     if (!Array.isArray(types) || types.length !== layers)
       throw unlike(`\`layer_types\` of ${layers} layers`, types);
     for (const [layer, each] of types.entries()) {
-      // Qwen's class goes by the list; the others' goes by the window alone.
+      // Qwen's class uses the list; the others ignore it, so it must agree.
       const allowed =
         window !== undefined && SOME_LAYERS.includes(type)
           ? [FULL, SLIDING]
@@ -63,7 +65,7 @@ function windowIn(config: Config): number | undefined {
   if (typeof window !== "number" || !Number.isSafeInteger(window) || window < 1)
     throw unlike("a whole number `sliding_window` from 1, or null", window);
   if (ALL_LAYERS.includes(type) || SOME_LAYERS.includes(type)) return window;
-  // Llama's class has none; a window that holds the whole context hides nothing.
+  // Llama's class has none; a window of at least the whole context makes no difference.
   if (window >= positiveIn(config, "max_position_embeddings")) return undefined;
   throw unlike("`sliding_window` null", window);
 }
@@ -76,7 +78,7 @@ function fullLayers({ max_window_layers: told }: Config): number {
 }
 
 /**
- * Attention of `tokens` from position `first` on, each to the last `window` positions. out, q f32 [tokens, heads ·
+ * Attention of `tokens` positions from `first` on, each to its last `window` positions. out, q f32 [tokens, heads ·
  * headWidth].
  */
 export function attendWithin(
@@ -90,7 +92,7 @@ export function attendWithin(
 ): void {
   const { heads, groups, headWidth } = shape;
   const width = heads * headWidth;
-  // Up to the window's length attention is full.
+  // Positions within the first window have full attention.
   const whole = Math.min(tokens, Math.max(0, window - first));
   const past = { keys, values };
   if (whole > 0) attend(out, q, width, past, first, whole, shape);

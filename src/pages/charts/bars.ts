@@ -1,23 +1,23 @@
-/** Counts as bars, one or two sets over each other; a reader of screens gets the sentence. */
+/** A bar chart of one or two sets of counts; screen readers get the text. */
 import { html } from "htm/preact";
 
 type Bars = {
   title: string;
-  /** Told in words. */
+  /** Description of the data. */
   text: string;
-  /** One or two, of equal lengths: the second as a line over the first. */
+  /** One or two sets of equal length: the second is drawn as a line over the first. */
   sets: readonly (readonly number[])[];
-  /** From under the first bar to under the last; or under each, of which as many are written as have room. */
+  /** If as many as bars, one under each, as far as there is room; else spread from the first bar to the last. */
   labels: readonly string[];
-  /** What the labels are of, and what is counted. */
+  /** Names of the two axes. */
   axes: readonly [string, string];
 };
 
 const WIDTH = 360;
 const HEIGHT = 172;
-/** For the name of what is counted, and how many the highest bar has. */
+/** For the name of the counts, and the highest count. */
 const TOP = 18;
-/** For labels, and beneath them what they are of. */
+/** For labels, and their axis' name below. */
 const FOOT = 34;
 const FLOOR = HEIGHT - FOOT;
 const MOST_LABELS = 16;

@@ -1,4 +1,4 @@
-/** The lines of a run that can be drawn, and what they can be drawn over. */
+/** The figures of a run that are drawn, and the axes over which. */
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import type { Values } from "./smooth.ts";
 
@@ -9,7 +9,7 @@ type Figure = {
   title: string;
   unit: string;
   of: (metrics: readonly StepMetrics[]) => Values;
-  /** A loss by the byte of text rather than by the token. */
+  /** A loss per byte of text instead of per token. */
   perByte?: (metrics: readonly StepMetrics[]) => Values;
 };
 
@@ -34,7 +34,7 @@ export const FIGURES: Record<FigureName, Figure> = {
   learningRate: {
     title: "Learning rate",
     unit: "of matrices",
-    // The last evaluation has a line of its own, and no update.
+    // The final evaluation has its own line in the metrics, without an update.
     of: (metrics) =>
       metrics.map((each) =>
         each.trainLoss === null ? null : each.learningRate,
@@ -55,7 +55,7 @@ export const FIGURES: Record<FigureName, Figure> = {
 
 export type DrawnFigure = Pick<Figure, "unit" | "of">;
 
-/** What is drawn of a figure, and in which unit. */
+/** A figure's values and unit. */
 export function drawnFigure(name: FigureName, isPerByte: boolean): DrawnFigure {
   const { unit, of, perByte } = FIGURES[name];
   return isPerByte && perByte
@@ -76,7 +76,7 @@ export const AXES = {
 >;
 export type AxisName = keyof typeof AXES;
 
-/** Never falling, as lines want it: clocks may. */
+/** Monotonic, as plots require: clocks may go backwards. */
 export function placesOf(
   metrics: readonly StepMetrics[],
   axis: AxisName,

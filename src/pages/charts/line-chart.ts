@@ -1,7 +1,6 @@
 /**
- * One figure of some runs over each other: the trend as a line, beneath it what was measured, as a line
- * where every value has room and else as the band between its extremes. Charts of a page share what of
- * the axis they show.
+ * A figure of several runs: the trend as a line and, paler, the measured values, as a line if every value has room,
+ * else as a band between extremes. A page's charts share the visible range.
  */
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -36,7 +35,7 @@ export function LineChart(props: Props) {
   const drawn = useRef(shown);
   drawn.current = shown;
 
-  // What uPlot holds for good, made anew.
+  // uPlot's options cannot be changed later, so a change creates a new plot.
   useEffect(() => {
     const element = place.current!;
     const say = (x: number | undefined) =>
@@ -123,7 +122,7 @@ function lastOf(values: Values): number | null {
   return values.findLast((value) => value !== null) ?? null;
 }
 
-/** What a key makes of a view. */
+/** The view after a key press. */
 function steered(
   key: string,
   [from, to]: readonly [number, number],
@@ -145,7 +144,7 @@ function steered(
   return undefined;
 }
 
-/** The value nearest before `x`, and its trend; a dash where the line has not begun or has ended. */
+/** The last value at or before `x`, and its trend; a dash before the line's start and after its end. */
 function told(line: Line, x: number): string {
   const at = line.x.findLastIndex(
     (each, i) => each <= x && line.values[i] !== null,

@@ -1,13 +1,13 @@
-/** What is drawn of runs' lines, in the order in which a plot has its series: least, most, trend, outliers of each. */
+/** A plot's data in the order of its series: minimum, maximum, trend, outliers of each line. */
 import uPlot from "uplot";
 import { type Drawn, extremes, type Values } from "./smooth.ts";
 
-/** One run's. */
+/** The line of one run. */
 export type Line = {
   name: string;
-  /** Which of the colours. */
+  /** Index of the colour. */
   color: number;
-  /** Of more lines than colours, those that come round again. */
+  /** Dashed if there are more lines than colours. */
   isDashed: boolean;
   x: readonly number[];
   values: Values;
@@ -15,9 +15,9 @@ export type Line = {
   isOutlier: readonly boolean[];
 };
 
-/** Of each line. */
+/** Per line. */
 export const SERIES = 4;
-/** A point for every so many pixels, of a line and of a band's edge. */
+/** Pixels per point of a line or a band's edge. */
 const PIXELS = 2;
 
 export function spanOf(lines: readonly Line[]): readonly [number, number] {
@@ -46,7 +46,7 @@ export function dataOf(
   return tables.length > 0 ? uPlot.join(tables) : [[]];
 }
 
-/** What stands out, at the points that are drawn. */
+/** The outliers, at the drawn points. */
 function flagsOf(line: Line, drawn: Drawn): (number | null)[] {
   const flags: (number | null)[] = drawn.x.map(() => null);
   let at = 0;

@@ -1,24 +1,24 @@
-/** How a plot looks, and what the mouse does with it. */
+/** uPlot options: styles, and selection of a range. */
 import type { Signal } from "@preact/signals";
 import type uPlot from "uplot";
 import { tickLabels } from "../shell/format.ts";
 import { type Line, SERIES } from "./plot-data.ts";
 
-/** What is shown of the axis; all of it when undefined. */
+/** The visible range of the axis; all of it if undefined. */
 export type View = Signal<readonly [number, number] | undefined>;
 
 export const HEIGHT = 220;
-/** Between ticks of what is counted. */
+/** Tick distances for integer axes. */
 const WHOLE = Array.from({ length: 12 }, (_, power) =>
   [1, 2, 5].map((digit) => digit * 10 ** power),
 ).flat();
-/** In pixels: drawn, and left out. */
+/** Length of dashes and gaps in pixels. */
 const DASHES = [8, 5];
-/** Of a digit, and of what stands between labels and the plot, in pixels. */
+/** Width of a digit, and space beside a label, in pixels. */
 const [DIGIT, BESIDE] = [7.2, 18];
 const widthOf = (labels: readonly string[]) =>
   Math.max(56, BESIDE + DIGIT * Math.max(...labels.map((each) => each.length)));
-/** Evaluations, rather than steps. */
+/** Series with at most this many points show them: evaluations, not steps. */
 const FEW = 30;
 
 export function plotOptions({
@@ -34,7 +34,7 @@ export function plotOptions({
   lines: readonly Line[];
   isLog: boolean;
   axis: string;
-  /** Whether the axis counts, and has nothing between. */
+  /** Whether the axis has integers only. */
   isWhole: boolean;
   view: View;
   say: (x: number | undefined) => void;
@@ -88,7 +88,7 @@ export function plotOptions({
       },
       {
         ...axisStyle,
-        // Before there is a value there is no label.
+        // No labels before there are values.
         size: (_, labels) => widthOf(labels ?? []),
         values: (_, all) => tickLabels(all),
       },
@@ -129,7 +129,7 @@ export function plotOptions({
   };
 }
 
-/** uPlot hears the mouse alone: a finger that drags along a chart selects as that does, and scrolls the page up and down. */
+/** uPlot handles the mouse only: this adds selection by a horizontal touch drag; vertical drags scroll the page. */
 function selectByTouch(plot: uPlot): void {
   const { over } = plot;
   let from: number | undefined;
@@ -159,17 +159,17 @@ function selectByTouch(plot: uPlot): void {
   });
 }
 
-/** A line of one point would not be seen. */
+/** A line with a single point would be invisible. */
 function areFew({ data }: uPlot, series: number): boolean {
   return (
     Array.from(data[series]!).filter((value) => value != null).length <= FEW
   );
 }
 
-/** A colour of the style sheet as a canvas takes it, which knows no variables and no light-dark. */
+/** Resolves a CSS variable to a colour for the canvas, which supports neither variables nor light-dark(). */
 function colorOf(element: HTMLElement, name: string, alpha = 1): string {
   const probe = document.createElement("i");
-  // Curves are told apart by colour, where the reader's system has colours of its own too.
+  // Keep the curves' colours in forced-colors mode, since they distinguish the runs.
   probe.style.forcedColorAdjust = "none";
   probe.style.color = `var(--${name})`;
   element.append(probe);

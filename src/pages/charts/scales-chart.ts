@@ -1,18 +1,18 @@
-/** How often each scale of blocks comes, by its exponent. */
+/** A histogram of blocks' scales by exponent. */
 import { html } from "htm/preact";
 import { counted } from "../shell/format.ts";
 import { BarChart } from "./bars.ts";
 
 export type ScaleCount = { exponent: number; count: number };
 
-/** The least scale: of a block of zeros. */
+/** The smallest scale: blocks of zeros. */
 const ZEROS = -127;
-/** Of a block that is not a number. */
+/** Scale 255: a NaN block. */
 const NOT_A_NUMBER = 128;
 
 type Range = readonly [least: number, most: number];
 
-/** Of blocks that have a size: those of zeros would lie far from them. Undefined where there is none. */
+/** The range without zero blocks, which would be far from the others, and NaN blocks. Undefined if nothing remains. */
 export function scaleRange(scales: readonly ScaleCount[]): Range | undefined {
   const sized = scales
     .map(({ exponent }) => exponent)
@@ -22,7 +22,7 @@ export function scaleRange(scales: readonly ScaleCount[]): Range | undefined {
     : [Math.min(...sized), Math.max(...sized)];
 }
 
-/** `range` is the axis, where charts over each other share one. */
+/** `range`: the axis, which several charts may share. */
 export function ScalesChart({
   title,
   scales,

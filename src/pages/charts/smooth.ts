@@ -1,12 +1,11 @@
-/** What is drawn of a series: its trend, what stands out, and its extremes where points are too many. Nothing here sees pixels but `extremes`. */
+/** Trend, outliers and downsampling of a series. Only `extremes` depends on the number of pixels. */
 
-/** A value a step; null where there is none. */
+/** A value per step; null if missing. */
 export type Values = readonly (number | null)[];
 
 /**
- * The exponential mean at each value, over all of them: half of its weight lies in the last `halfLife`
- * values. It is corrected for its start, and made before any value is left out, so how many are drawn
- * changes nothing. 0 leaves values as they are.
+ * Exponential moving average with the given half-life in values, bias-corrected. Computed on all values before
+ * downsampling, so it does not depend on the chart's size. 0 returns the values.
  */
 export function smoothed(values: Values, halfLife: number): (number | null)[] {
   if (halfLife <= 0) return [...values];
@@ -21,13 +20,13 @@ export function smoothed(values: Values, halfLife: number): (number | null)[] {
 }
 
 const WINDOW = 32;
-/** In median deviations, scaled so that one is a standard deviation of normal values. */
+/** Threshold in median absolute deviations, scaled by 1.4826 to standard deviations of normal values. */
 const FAR = 6;
 
-/** Which values lie far from the median of those before them, 32 at most; none without 8 before. */
+/** Marks values far from the median of up to 32 preceding ones; none with fewer than 8 of them. */
 export function outliers(values: Values): boolean[] {
   const before: number[] = [];
-  // The same in order: of a long run each value is one of a hundred thousand.
+  // The same values sorted, since a long run has a hundred thousand.
   const sorted: number[] = [];
   return values.map((value) => {
     if (value === null) return false;
@@ -44,14 +43,14 @@ export function outliers(values: Values): boolean[] {
   });
 }
 
-/** The median of `length` values, of which `at` gives each by its place in order. */
+/** The median of `length` values; `at` returns the value of a rank. */
 function middleOf(length: number, at: (place: number) => number): number {
   if (length === 0) return 0;
   const middle = length >> 1;
   return length % 2 === 1 ? at(middle) : (at(middle - 1) + at(middle)) / 2;
 }
 
-/** The median of how far values, which are in order, lie from `center`. */
+/** The median distance of sorted values from `center`. */
 function medianDistance(sorted: readonly number[], center: number): number {
   const distances: number[] = [];
   let right = lowerBound(sorted, center);
@@ -74,8 +73,8 @@ export type Drawn = {
 };
 
 /**
- * At most `points` points of a line within [from, to]: stretches of equal numbers of values, each by its least and its
- * most, and by the place and the trend of its last value. Of few values each is one.
+ * Downsamples the part of a line within [from, to] to about `points` points: each covers equally many values by their
+ * minimum and maximum, and the position and trend of the last one. Few values are kept.
  */
 export function extremes(
   x: readonly number[],
@@ -88,7 +87,7 @@ export function extremes(
   const end = Math.min(x.length, lowerBound(x, to) + 2);
   const stride = Math.max(1, Math.ceil((end - first) / points));
   const drawn: Drawn = { x: [], least: [], most: [], trend: [] };
-  // Stretches begin at multiples of their length, so that they stay the same as values come.
+  // Ranges start at multiples of their length, so that they do not shift when values are added.
   for (let at = first - (first % stride); at < end; at += stride) {
     let [least, most]: (number | null)[] = [null, null];
     let last = -1;
@@ -100,7 +99,7 @@ export function extremes(
       last = i;
     }
     if (last < 0) continue;
-    // Where clocks went back, many values have one place, which a plot has once.
+    // If a clock went backwards, several values share a position, which a plot allows only once.
     if (drawn.x.at(-1) === x[last]) {
       drawn.x.pop();
       drawn.trend.pop();

@@ -1,4 +1,4 @@
-/** What models are, as people call it. */
+/** Display names of architectures. */
 import type { ArchitectureName } from "../../api/run-config.ts";
 
 export const ARCHITECTURE_NAMES: Record<ArchitectureName, string> = {

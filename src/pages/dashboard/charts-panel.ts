@@ -1,4 +1,4 @@
-/** The curves of the chosen runs, and how they are looked at. */
+/** The curves of the selected runs, with their controls. */
 import { useComputed } from "@preact/signals";
 import { html } from "htm/preact";
 import {
@@ -21,7 +21,7 @@ import { runLabel } from "./run-label.ts";
 import { followed } from "./runs.ts";
 
 const NAMES = Object.keys(FIGURES) as FigureName[];
-/** Too few for a trend: shown as they are. */
+/** Too few values for a trend: not smoothed. */
 const SPARSE: readonly FigureName[] = ["valLoss", "learningRate"];
 
 export function ChartsPanel() {
@@ -149,7 +149,7 @@ function Controls() {
   </form>`;
 }
 
-/** The first run's latest lines, for whoever reads rather than looks. */
+/** The first run's latest metrics as a table, for readers who cannot see the charts. */
 function Values() {
   const [first] = followed.value;
   const all = first?.metrics.value ?? [];

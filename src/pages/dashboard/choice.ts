@@ -1,22 +1,22 @@
 /**
- * Which runs are looked at, and how: it stands in the address, so that a link shows the same. Other runs are a step that
- * "back" undoes; how they are looked at is none.
+ * The selected runs and display settings, stored in the URL, so that a link shows the same. Selecting other runs adds a
+ * history entry; changing settings does not.
  */
 import { batch, effect, signal } from "@preact/signals";
 import { AXES, type AxisName } from "../charts/figures.ts";
 
 type Range = readonly [number, number];
 
-/** The one whose details are shown, first, and those that are laid over it. */
+/** The first one's details are shown; the others' curves are overlaid. */
 export const chosen = signal<readonly string[]>([]);
 export const axis = signal<AxisName>("step");
 export const isLog = signal(false);
-/** Losses in nats per byte of text, by which runs of different tokenizers compare, in place of per token. */
+/** Losses in nats per byte of text, comparable between tokenizers, instead of per token. */
 export const isPerByte = signal(false);
 const HALF_LIFE = 8;
 /** In steps; 0 for none. */
 export const halfLife = signal(HALF_LIFE);
-/** What is shown of the axis; all of it when undefined. */
+/** The visible range of the axis; all of it if undefined. */
 export const view = signal<Range | undefined>(undefined);
 
 function readAddress(): void {
@@ -58,13 +58,13 @@ effect(() => {
   history.replaceState(null, "", text ? `?${text}` : location.pathname);
 });
 
-/** Others are looked at from now on. The effect writes them into the entry that is made here. */
+/** Selects other runs. The effect above writes them to the history entry created here. */
 function choose(runs: readonly string[]): void {
   if (chosen.peek().length > 0) history.pushState(null, "", location.href);
   chosen.value = runs;
 }
 
-/** Show this one: before the others where it lies over them, and else for the one that was shown. */
+/** Makes a run the first: moves it there if overlaid, else replaces the first. */
 export function show(run: string): void {
   const { value: before } = chosen;
   if (before[0] === run) return;
@@ -77,7 +77,7 @@ export function overlay(run: string, isOn: boolean): void {
   choose(isOn ? [...others, run] : others);
 }
 
-/** Of a run that is gone, to which no way leads back. */
+/** Deselects a deleted run, without a history entry. */
 export function forget(run: string): void {
   chosen.value = chosen.value.filter((each) => each !== run);
 }

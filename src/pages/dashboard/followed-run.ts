@@ -1,9 +1,9 @@
 /**
- * One run as the page has it: its history, then its events, until it has ended or nobody looks. Another that is begun under
- * its name is not this one.
+ * A run as the page shows it: its history, then its events, until it has ended or is deselected. A later run with the
+ * same id is another run.
  *
- * A browser has six connections to a server, for all its tabs, and a stream of events holds one: a run that is live hears
- * each event as it comes, others ask once their status tells of steps that are not here.
+ * A browser allows six connections to a server for all tabs, and an event stream holds one: only the live run has a
+ * stream, the others are queried when their status shows new steps.
  */
 import { signal } from "@preact/signals";
 import { AppError, messageOf } from "../../api/errors.ts";
@@ -11,11 +11,11 @@ import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
 import { hasEnded, type RunStatus } from "../../api/run-status.ts";
 import { client } from "../shell/access.ts";
 
-/** What is heard is shown so often at most. */
+/** Shortest interval between updates of the display. */
 const SHOW_MS = 100;
-/** Heartbeats and counts of trainers are no events. */
+/** For the status: heartbeats and completion counts of trainers are not events. */
 const STATUS_MS = 2_000;
-/** Of a page that nobody sees, whose title tells all the same, one look in so many. */
+/** A hidden page, whose title still shows the state, polls at every fifth interval. */
 const LOOKS_OUT_OF_SIGHT = 5;
 const RETRY_MS = 2_000;
 /** Latest first. */
@@ -30,26 +30,26 @@ export class FollowedRun {
   readonly metrics = signal<readonly StepMetrics[]>([]);
   readonly news = signal<readonly News[]>([]);
   readonly trouble = signal("");
-  /** There is no such run, or no more. */
+  /** The run does not exist, or was deleted. */
   readonly isGone = signal(false);
-  /** What has its name now was created later: nothing of that is shown here. */
+  /** The id now belongs to a later run, which is not shown here. */
   readonly isReplaced = signal(false);
   readonly #stopping = new AbortController();
   readonly #steps = new Map<number, StepMetrics>();
   readonly #heard: News[] = [];
-  /** Ends the stream that is heard now. */
+  /** Ends the current stream. */
   #listening = new AbortController();
-  /** Questions for the status, in order, and the latest of them that is answered. */
+  /** Numbers of status requests: the last one sent, and the latest one answered. */
   #asked = 0;
   #answered = 0;
   #lastEvent = 0;
-  /** All updates before it are here. */
+  /** All earlier updates have been received. */
   #heardStep = 0;
   #lastEventThatWasOff: number | undefined;
   #isLive = false;
-  /** The history has been read, and nothing is known to be missing or wrong in it. */
+  /** The history has been read, and is not known to be incomplete or outdated. */
   #isWhole = false;
-  /** Ends a rest. */
+  /** Ends `#follow`'s rest. */
   #wake: () => void = () => undefined;
   #isToShow = false;
   #isGap = false;
@@ -70,7 +70,7 @@ export class FollowedRun {
     this.#wake();
   }
 
-  /** Whether its events are heard as they come. */
+  /** Whether it has an event stream. */
   set isLive(isLive: boolean) {
     this.#isLive = isLive;
     if (!this.#mayRest) this.#wake();
@@ -86,7 +86,7 @@ export class FollowedRun {
     );
   }
 
-  /** As it is now. Answers may overtake each other: one to an earlier question says nothing any more. */
+  /** Queries the status. Answers may arrive out of order: older ones are ignored. */
   async refresh(): Promise<void> {
     const asked = ++this.#asked;
     const outcome = await this.#client()
@@ -112,7 +112,7 @@ export class FollowedRun {
     this.trouble.value = "";
   }
 
-  /** Nothing more is asked about a run that is not there. */
+  /** A run that does not exist is not queried again. */
   #meet(error: unknown): void {
     if (this.#isOver) return;
     this.isGone.value =
@@ -131,7 +131,7 @@ export class FollowedRun {
     return client(signal).run(this.run);
   }
 
-  /** The history, and events behind it; from where it was, after a break. */
+  /** Reads the history, then events; after a failure, continues where it was. */
   async #follow(): Promise<void> {
     while (!this.#isOver) {
       this.#listening = new AbortController();
@@ -155,7 +155,7 @@ export class FollowedRun {
     }
   }
 
-  /** False where there is nothing more for now, and it may rest. */
+  /** False if there is nothing more for now, so that it may rest. */
   async #hasHeardTheEnd(signal: AbortSignal): Promise<boolean> {
     const both = AbortSignal.any([this.#stopping.signal, signal]);
     for await (const event of this.#client(both).events(this.#lastEvent)) {
@@ -166,10 +166,10 @@ export class FollowedRun {
     return true;
   }
 
-  /** In place of what was here: a rewind that was not heard of took steps back. */
+  /** Replaces the steps: a missed rewind may have removed some. */
   async #readHistory(): Promise<void> {
     this.#isGap = false;
-    // One that goes on from another's state has no steps before that.
+    // A resumed run has no metrics before its first step.
     const step = this.status.peek()?.step ?? 0;
     const history = await this.#client().metrics();
     this.#steps.clear();
@@ -188,7 +188,7 @@ export class FollowedRun {
     this.#lastEvent = event.id;
     if (event.type === "step") {
       const { metrics } = event;
-      // Only the latest events are kept: after a long sleep some are missing.
+      // Only the latest events are kept on the edge: some may be missing after a long pause.
       this.#isGap ||= metrics.step > 0 && !this.#steps.has(metrics.step - 1);
       this.#add(metrics);
     } else {
@@ -206,8 +206,8 @@ export class FollowedRun {
   }
 
   /**
-   * A stream can die without a word, as in a laptop's sleep: where the run goes on, or was rewound, and from one look to
-   * the next nothing is heard of it, all is asked for anew.
+   * A stream can die silently, as when a laptop sleeps: if the status differs from the received steps, and no event
+   * arrives until the next check, everything is read again.
    */
   #doubt({ step }: RunStatus): void {
     const isOff = step !== this.#heardStep;

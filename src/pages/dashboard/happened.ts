@@ -1,4 +1,4 @@
-/** What has happened to a run, in words. */
+/** A run's events, in words. */
 import { html } from "htm/preact";
 import { lossWords } from "../shell/format.ts";
 import type { News } from "./followed-run.ts";

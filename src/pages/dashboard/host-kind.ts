@@ -1,4 +1,4 @@
-/** What trainers compute in, as people call it. */
+/** Display names of trainers' hosts. */
 import type { HostKind } from "../../api/run-status.ts";
 
 const KINDS: Record<HostKind, string> = {

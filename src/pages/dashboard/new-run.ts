@@ -1,4 +1,4 @@
-/** Start a run: a text that is here or comes from this machine, a model, a recipe, and who trains. */
+/** The form that starts a run: text, model, recipe, and trainers. */
 import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -18,7 +18,7 @@ import { refreshRuns, trouble } from "./runs.ts";
 import { sendText } from "./send-text.ts";
 import { useSaid } from "./use-said.ts";
 
-/** Whole numbers of a run, with what they start as, the least, and where the edge says no more than that the most. */
+/** Integer fields: name, label, default, minimum, and a maximum if the form should check it rather than the edge. */
 const SIZES = [
   ["layers", "Layers", 2, 1],
   ["width", "Width", 64, 64],
@@ -52,7 +52,7 @@ export function NewRun() {
     try {
       const run = await start(told, say);
       show(run);
-      // From here on the run is there, whatever becomes of its trainers.
+      // From here on the run exists, even if adding trainers fails.
       const trainers = Number(told.get("trainers"));
       if (trainers > 0) await client().run(run).addTrainers(trainers);
       say("");
@@ -154,7 +154,7 @@ async function start(
   const api = client();
   const number = (name: string) => Number(form.get(name));
   const file = form.get("file") as File;
-  // Without a choice browsers give a file without a name.
+  // Without a selection, browsers return an empty file without a name.
   if (file.size === 0 && file.name !== "")
     throw new Error(`Expected a text, got ${file.name}, which is empty`);
   const dataset =

@@ -1,11 +1,11 @@
-/** Where the time of the last steps went, as their trainers tell it, and what it moved. */
+/** How the trainers' time of the last steps was spent, and the bytes transferred. */
 import { html } from "htm/preact";
 import type { StepPhases } from "../../api/lease.ts";
 import type { StepMetrics } from "../../api/run-metrics.ts";
 import { byteSize } from "../../api/byte-size.ts";
 import { figure, share } from "../shell/format.ts";
 
-/** Means over so many. */
+/** Number of steps that are averaged. */
 const STEPS = 32;
 
 const PHASES = [

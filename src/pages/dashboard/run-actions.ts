@@ -1,4 +1,4 @@
-/** What can be done with a run: paused, ended, joined, and its files taken. */
+/** Actions on a run: pause, end, add trainers, export. */
 import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -98,7 +98,7 @@ export function Actions({
   return html`
     <div class="row">
       ${
-        // In one place: who has pressed it may press it again.
+        // Both buttons at the same place, so that pressing again undoes it.
         state === "running"
           ? button("Pause", "pausing", () => api().setState("paused"))
           : state === "paused" &&

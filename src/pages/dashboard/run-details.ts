@@ -1,4 +1,4 @@
-/** The first of the chosen runs: where it is, what can be done with it, who trains it, where its parameters lie. */
+/** Details of the first selected run: state, actions, trainers, shards. */
 import { html } from "htm/preact";
 import type { RunStatus } from "../../api/run-status.ts";
 import { focusPage } from "../shell/button.ts";

@@ -1,7 +1,7 @@
-/** What a run is called on the page. */
+/** How the page names a run. */
 import { followed, runs } from "./runs.ts";
 
-/** Its name, with the id where others have that name too; or the id. */
+/** Its name, followed by the id if the name is not unique; or the id. */
 export function runLabel(run: string): string {
   const name = nameOf(run);
   if (name === null) return run;
@@ -16,7 +16,7 @@ function nameOf(run: string): string | null {
   return told.find((each) => each.run === run)?.name ?? null;
 }
 
-/** The list has the latest alone. */
+/** The list has only the latest runs. */
 function statuses() {
   return followed.value.flatMap(({ status }) => status.value ?? []);
 }

@@ -1,4 +1,7 @@
-/** All runs: one to look at, others to lay over it. Of many the latest, and those that a part of their name or text finds. */
+/**
+ * The list of runs: one is selected, others overlaid. If there are many, the latest, and those found by a part of their
+ * name, id or text.
+ */
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import type { RunSummary } from "../../api/run-status.ts";
@@ -8,7 +11,7 @@ import { chosen, overlay, show } from "./choice.ts";
 import { runLabel } from "./run-label.ts";
 import { followed, runs, trouble } from "./runs.ts";
 
-/** So many are shown, and so many more each time. */
+/** Number of runs shown first; "Show more" adds four times as many. */
 const SOME = 12;
 
 export function RunList() {
@@ -70,7 +73,7 @@ export function RunList() {
   </section>`;
 }
 
-/** Letters are the same whatever their case, and however accents are encoded. */
+/** Ignores case and the encoding of accents. */
 function folded(text: string): string {
   return text.normalize("NFKC").toLowerCase();
 }
@@ -78,7 +81,7 @@ function folded(text: string): string {
 function Item({ run, name, dataset, ended, createdMs }: RunSummary) {
   const place = chosen.value.indexOf(run);
   const label = runLabel(run);
-  // What is followed is heard of before the list is asked for again.
+  // A followed run's state is newer than the list's.
   const looked = followed.value.find((each) => each.run === run);
   const recipe = looked?.status.value?.config.recipe;
   const told = [

@@ -1,4 +1,4 @@
-/** The runs and jobs that there are, and those that are followed. */
+/** The list of runs, and the followed ones. */
 import { messageOf } from "../../api/errors.ts";
 import { batch, effect, signal } from "@preact/signals";
 import type { RunSummary } from "../../api/run-status.ts";
@@ -10,7 +10,7 @@ const REFRESH_MS = 5_000;
 
 export const runs = signal<readonly RunSummary[] | undefined>(undefined);
 export const trouble = signal("");
-/** By name, in the order of `chosen`. */
+/** In the order of `chosen`. */
 export const followed = signal<readonly FollowedRun[]>([]);
 
 export async function refreshRuns(): Promise<void> {
@@ -34,8 +34,8 @@ export async function refreshRuns(): Promise<void> {
 }
 
 /**
- * A run that has ended is asked about no more. It may be removed all the same, and another begun under its name: then
- * its line is not what it was.
+ * A run that has ended is not polled. It may still be deleted and replaced by another with the same id: then its entry
+ * in the list changes.
  */
 async function lookAfter(
   each: FollowedRun,
@@ -56,7 +56,7 @@ function followAnew(each: FollowedRun): void {
     .map((other) => (other === each ? new FollowedRun(each.run) : other));
 }
 
-/** As long as the page is there. */
+/** Keeps both up to date as long as the page exists. */
 export function watchRuns(): void {
   const isInSight = signal(!document.hidden);
   setInterval(() => {

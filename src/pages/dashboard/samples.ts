@@ -1,4 +1,4 @@
-/** What the run's parameters of the moment write: when asked, and where wished every so many steps as it goes on. */
+/** Text samples with the run's current parameters: on request, and optionally every few steps. */
 import { messageOf } from "../../api/errors.ts";
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -23,7 +23,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
   const prompt = useSignal("The ");
   const every = useSignal(0);
   const { said, say, fail } = useSaid(followed.trouble);
-  /** Ends what is being written. */
+  /** Aborts the sample in progress. */
   const writing = useSignal<AbortController | undefined>(undefined);
   const step = metrics.value.findLast((each) => each.results !== null)?.step;
   const updates = Math.max(status.value?.step ?? 0, (step ?? -1) + 1);
@@ -50,7 +50,7 @@ export function Samples({ followed }: { followed: FollowedRun }) {
     }
   };
 
-  // One at a time: a step that comes before the end of a sample has none.
+  // One at a time: steps until a sample is complete have none.
   useEffect(() => {
     const { value: now } = status;
     const last = samples.value[0]?.step ?? -Infinity;

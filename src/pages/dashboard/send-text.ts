@@ -1,10 +1,10 @@
-/** A text file of the reader's becomes a dataset of the edge, by the name that it has. */
+/** Uploads a text file as a dataset named after it. */
 import { AppError } from "../../api/errors.ts";
 import type { TokenizerName } from "../../api/dataset.ts";
 import { client } from "../shell/access.ts";
 import { share } from "../shell/format.ts";
 
-/** Texts whose names come to the same, each other than those before. */
+/** Number of different texts with equal names. */
 const MOST_ALIKE = 9;
 
 /** Returns the dataset's name, once runs can use it. */
@@ -21,7 +21,7 @@ export async function sendText(
   return name;
 }
 
-/** Under the first name that is free, or has this text already. */
+/** Under the first name that is free or already has this text. */
 async function stored(file: File, tokenizer: TokenizerName): Promise<string> {
   for (let count = 1; ; count++) {
     const name = datasetName(file.name) + (count > 1 ? `-${count}` : "");
@@ -36,7 +36,7 @@ async function stored(file: File, tokenizer: TokenizerName): Promise<string> {
   }
 }
 
-/** Of letters and digits that datasets' names may have. */
+/** A valid dataset name. */
 function datasetName(fileName: string): string {
   const letters = fileName
     .replace(/\.\w+$/, "")

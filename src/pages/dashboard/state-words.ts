@@ -1,8 +1,8 @@
-/** What the state of a run means for whoever looks at it: what it waits for, and what may help. */
+/** Explains a run's state to the user: what it waits for, and what may help. */
 import type { RunStatus } from "../../api/run-status.ts";
 import { counted } from "../shell/format.ts";
 
-/** A trainer that has not been heard of for so long may be gone. */
+/** A trainer not heard of for this long may be gone. */
 const SILENT_MS = 60_000;
 
 export function stateWords(status: RunStatus, nowMs: number): string {

@@ -1,9 +1,9 @@
-/** What is said beside buttons. */
+/** Messages beside buttons. */
 import { type Signal, useSignal, useSignalEffect } from "@preact/signals";
 
 /**
- * `fail` says why something was not done; that goes when the edge, which `trouble` tells of, is back after an outage.
- * What `say` says stays.
+ * `fail` reports why something failed; that message is cleared when the edge is reachable again after an outage, which
+ * `trouble` reports. Messages of `say` stay.
  */
 export function useSaid(trouble: Signal<string>) {
   const said = useSignal("");

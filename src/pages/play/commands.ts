@@ -1,4 +1,4 @@
-/** The commands that get of the API what the page shows, and the file that it saves. */
+/** Commands that get the page's figures and file from the API. */
 import { computed } from "@preact/signals";
 import { writeQuery } from "../../api/option-text.ts";
 import { ANALYZE_OPTIONS, QUANTIZE_OPTIONS } from "../../api/options.ts";
@@ -7,10 +7,10 @@ import { service } from "../shell/access.ts";
 import { comparedSchemes } from "./compared-schemes.ts";
 import { chosenFile, chosenTensor, scheme } from "./settings.ts";
 
-/** The name of what the API would be sent. */
+/** Name of the file to send. */
 export const sentFile = computed(() => chosenFile.value ?? "drawn.safetensors");
 
-/** The name of what it makes of that. */
+/** Name of the quantized file. */
 export const madeFile = computed(
   () =>
     `${schemeOf(scheme.value).format}-${sentFile.value.replace(/\.npy$/, ".safetensors")}`,
@@ -21,7 +21,7 @@ export const commands = computed(() => {
   const figures = writeQuery(ANALYZE_OPTIONS, {
     ...scheme.value,
     compare: comparedSchemes(scheme.value),
-    // No pattern is the name of nothing.
+    // A pattern cannot be empty.
     ...(name && { include: [patternOf(name)] }),
   });
   const file = writeQuery(QUANTIZE_OPTIONS, scheme.value);
@@ -37,12 +37,12 @@ export const commands = computed(() => {
   };
 });
 
-/** Commas separate patterns, and a star is any signs: one sign stands for each. */
+/** Commas separate patterns, and a star matches any characters: replaced by ?, which matches one. */
 function patternOf(name: string): string {
   return name.replace(/[,*]/g, "?");
 }
 
-/** For a shell. */
+/** Quoted for a shell. */
 function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
 }

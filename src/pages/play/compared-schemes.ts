@@ -2,7 +2,7 @@ import { PRESET_NAMES } from "../../api/presets.ts";
 import type { SchemeOptions } from "../../api/tensors.ts";
 import { schemeOf } from "../../formats/blocks/scheme.ts";
 
-/** As `compare` names them: the chosen one by what it is, then the presets. */
+/** Schemes for `compare`: the chosen one by its options, then the presets. */
 export function comparedSchemes(options: SchemeOptions): string[] {
   const { format, rounding, scale, prescale, hadamard } = schemeOf(options);
   const own = `format=${format};rounding=${rounding};scale=${scale};prescale=${prescale};hadamard=${hadamard}`;

@@ -1,10 +1,12 @@
-/** Tensors of known distributions, the same on every machine: draws of the kernels, and arithmetic that is exact. */
+/**
+ * Random tensors of known distributions, the same on every machine: the kernels' random numbers and exact arithmetic.
+ */
 import { writeHead } from "../../formats/containers/safetensors-writer.ts";
 import { noiseKey, PURPOSE } from "../../kernels/noise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { drawNormal } from "../../kernels/vector.ts";
 
-/** One in so many is an outlier, so many times as large. */
+/** One in `every` is multiplied by `times`. */
 const OUTLIERS = { every: 64, times: 16 };
 
 type Normals = (draw: number) => Float32Array;
@@ -39,7 +41,7 @@ export type Draws = {
   seed: number;
 };
 
-/** Safetensors with the one tensor `x`. */
+/** A safetensors file with one tensor `x`. */
 export function drawnFile({ distribution, rows, columns, seed }: Draws): Blob {
   const length = rows * columns;
   const { arena } = kernels();

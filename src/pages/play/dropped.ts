@@ -1,8 +1,8 @@
-/** What was dropped or picked: a file, several, or all of one directory, but not what lies in folders of it. */
+/** Dropped or selected files: one, several, or those of one directory, without subdirectories. */
 
 const NEITHER = "Expected a file or a directory of files, got neither";
 
-/** Of an input, which for a directory has the files of its folders too. Errors: none, of an empty directory */
+/** From an input, which for a directory includes files of subdirectories. Errors: none, e.g. an empty directory */
 export function pickedFiles(list: FileList | null): Map<string, File> {
   const own = Array.from(list ?? []).filter(
     ({ webkitRelativePath: path }) => path.split("/").length <= 2,
@@ -11,11 +11,11 @@ export function pickedFiles(list: FileList | null): Map<string, File> {
   return new Map(own.map((file) => [file.name, file]));
 }
 
-/** Errors: neither, or a directory that is not alone */
+/** Errors: no files, or a directory among other items */
 export async function droppedFiles({
   items,
 }: DataTransfer): Promise<Map<string, File>> {
-  // Both are gone after the first wait; what was not dropped from a folder has no entry.
+  // Items are invalid after the first await; items that are not from the file system have no entry.
   const dropped = Array.from(items, (item) => ({
     entry: item.webkitGetAsEntry(),
     file: item.getAsFile(),
@@ -44,7 +44,7 @@ async function entriesIn(
 ): Promise<FileSystemEntry[]> {
   const reader = folder.createReader();
   const all: FileSystemEntry[] = [];
-  // It gives a hundred at a time, and none at the end.
+  // Returns up to a hundred at a time, and none at the end.
   for (;;) {
     const some = await new Promise<FileSystemEntry[]>((resolve, reject) =>
       reader.readEntries(resolve, reject),

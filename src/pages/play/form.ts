@@ -1,4 +1,4 @@
-/** What is looked at, and by which scheme. */
+/** The playground's form: input and scheme. */
 import { messageOf } from "../../api/errors.ts";
 import { type Signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
@@ -29,7 +29,7 @@ const CHOICES = [
   ["hadamard", "Rotation"],
 ] as const satisfies readonly [keyof Scheme, string][];
 
-/** `tensors` of the file that is chosen. */
+/** `tensors`: names in the selected file. */
 export function Form({ tensors }: { tensors: readonly string[] }) {
   return html`<section class="card" aria-label="Settings">
     <h1>Playground</h1>
@@ -51,7 +51,7 @@ function take(found: ReadonlyMap<string, File>): void {
 function Source({ tensors }: { tensors: readonly string[] }) {
   const isOver = useSignal(false);
   const said = useSignal("");
-  // All of the page takes it: what falls beside would be opened in the page's place.
+  // The whole page accepts drops: otherwise the browser would open the file instead of the page.
   useEffect(() => {
     const hasFiles = ({ dataTransfer }: DragEvent) =>
       dataTransfer!.types.includes("Files");
@@ -168,7 +168,7 @@ function Source({ tensors }: { tensors: readonly string[] }) {
   `;
 }
 
-/** Hears whole numbers within the input's bounds alone. */
+/** Calls `heard` for valid integers only. */
 function whole(heard: (value: number) => void): (event: Event) => void {
   return (event) => {
     const input = event.currentTarget as HTMLInputElement;

@@ -1,4 +1,4 @@
-/** The front of a tensor as the operations on files take it, piece by piece, and what a scheme makes of it. */
+/** Reads the front of a tensor in the pieces of file operations, and quantizes them. */
 import { AppError } from "../../api/errors.ts";
 import type { Scheme } from "../../api/scheme.ts";
 import type { BlockFormat, Packed } from "../../formats/blocks/block-format.ts";
@@ -25,7 +25,7 @@ import { readTensorBytes } from "./local-files.ts";
 
 export type LoadedPiece = { piece: Piece; bytes: Uint8Array };
 
-/** The first of them, `most` at most. */
+/** The first pieces, at most `most`. */
 export async function piecesOf(
   file: Blob,
   head: TensorFile,
@@ -51,7 +51,7 @@ export async function piecesOf(
   return loaded;
 }
 
-/** Calls `body` with each piece's values, and what becomes of them. */
+/** Calls `body` with the values of each piece before and after quantizing. */
 export function eachPiece(
   pieces: readonly LoadedPiece[],
   dtype: FloatDtype,
@@ -91,7 +91,7 @@ export function eachPiece(
   }
 }
 
-/** Values of the grid: blocks whose scale is one. Inside `arena.scope`. */
+/** The elements as values of the grid: dequantized with scale 1. Requires an `arena.scope`. */
 export function elementsOf(
   { elements }: Packed,
   count: number,

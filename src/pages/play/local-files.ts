@@ -1,4 +1,4 @@
-/** Files of the reader's machine, of which parts are read. None leaves the page. */
+/** Ranged reads of the user's files. Nothing leaves the page. */
 import { AppError } from "../../api/errors.ts";
 import type { Folder, RangedFile } from "../../checkpoints/read-heads.ts";
 import { readTensorFile } from "../../formats/containers/containers.ts";
@@ -8,7 +8,7 @@ import type { ByteSource } from "../../formats/stream/source.ts";
 import type { TensorRange } from "../../formats/tensor.ts";
 
 const HEAD_WINDOW_BYTES = 1 << 20;
-/** Pieces are smaller. */
+/** Larger than any piece. */
 const ZEROS = new Uint8Array(1 << 20);
 
 async function bytesOf(
@@ -34,7 +34,7 @@ function rangedFile(file: Blob): RangedFile {
   };
 }
 
-/** The files of one directory, by name. */
+/** The files of a directory, by name. */
 export function folderOf(files: ReadonlyMap<string, Blob>): Folder {
   return {
     list: () => Promise.resolve([...files.keys()]),
@@ -56,8 +56,8 @@ export function headOf(file: Blob): Promise<TensorFile> {
 }
 
 /**
- * The data of a file, of which the bytes of one tensor are read; all others are zeros, for whoever drops
- * them. `tell` hears which share of the tensor has been taken.
+ * A file's data of which only one tensor is read; all else is zeros, which the caller must ignore. `tell` receives the
+ * share of the tensor that was taken.
  */
 export function dataAround(
   file: Blob,

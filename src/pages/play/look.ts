@@ -1,4 +1,4 @@
-/** What a scheme makes of one tensor: figures as the API's analysis has them, histograms, and one block step by step. */
+/** Analyzes one tensor with a scheme: figures as in the API's analysis, histograms, and one block step by step. */
 import { invalidOption } from "../../api/option-kinds.ts";
 import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { Analysis, SchemeOptions } from "../../api/tensors.ts";
@@ -31,7 +31,7 @@ export type Look = Spread & {
   walked: Walked;
 };
 
-/** Of the tensor's front, for histograms. */
+/** Pieces of the tensor's front for histograms. */
 const MOST_PIECES = 16;
 const ALGORITHMS: readonly [string, SchemeOptions][] = [
   ["Algorithm 1: to nearest", SCHEME_PRESETS.ocp],
@@ -42,7 +42,7 @@ const ALGORITHMS: readonly [string, SchemeOptions][] = [
   ["Algorithm 3: rotated, then 2", SCHEME_PRESETS.paper],
 ];
 
-/** `block` is the walk's, as `walkedBlock` has it. */
+/** `block`: as in `walkedBlock`. */
 export async function lookAt(
   file: Blob,
   name: string,
@@ -75,7 +75,7 @@ export async function lookAt(
     name,
     dtype: tensor.dtype,
     shape: tensor.shape,
-    // A name may be a pattern that others match too, of which nothing is read.
+    // The name, used as a pattern, may match other tensors too, whose data is not read.
     figures: tensors.find((each) => each.name === name)!,
     rule,
     ...spread,
@@ -93,7 +93,7 @@ export async function lookAt(
   };
 }
 
-/** By all presets, beside the scheme that was chosen; of the file only the tensor's bytes are read. */
+/** Compares all presets and the chosen scheme; reads only the tensor's bytes of the file. */
 async function analyze(
   file: Blob,
   head: TensorFile,
@@ -106,7 +106,7 @@ async function analyze(
     compare: comparedSchemes(options),
     include: [tensor.name],
   })(head);
-  // It has no output: this only drives it.
+  // There is no output; iterating only runs the analysis.
   for await (const _ of run(conversion, dataAround(file, head, tensor, tell)));
   return report();
 }

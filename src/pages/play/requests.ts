@@ -1,16 +1,16 @@
-/** What the playground's page asks its Worker, which computes beside it: one answer for each question, in order. */
+/** The playground's requests to its Worker; answered one at a time, in order. */
 import type { Inspection } from "../../checkpoints/inspect.ts";
 import type { SchemeOptions } from "../../api/tensors.ts";
 import type { Draws } from "./distributions.ts";
 import type { Look } from "./look.ts";
 
-/** By name; `first` is looked at unless told: the first matrix, since biases and norms are not what is packed. */
+/** `first` is the default: the first matrix, since biases and norms are usually not quantized. */
 export type Tensors = { names: string[]; first: string | undefined };
 
 export type Questions = {
-  /** A file of a distribution's draws. */
+  /** A file with a distribution's values. */
   draw: { question: Draws; answer: Blob };
-  /** The tensors that can be looked at. */
+  /** The float tensors of a file. */
   tensors: { question: Blob; answer: Tensors };
   look: {
     question: {
@@ -21,7 +21,7 @@ export type Questions = {
     };
     answer: Look;
   };
-  /** Undefined of what `inspect` does not read, such as a .npy. */
+  /** Undefined for files that `inspect` does not support, such as .npy. */
   inspect: {
     question: ReadonlyMap<string, Blob>;
     answer: Inspection | undefined;
@@ -44,10 +44,10 @@ export type WorkerAnswer = { id: number } & (
   { answer: unknown } | { error: string } | { share: number }
 );
 
-/** A look that takes longer than this gives way to what is asked next: its Worker ends, and another goes on. */
+/** A `look` request that takes longer is cancelled by the next request: its Worker is terminated and replaced. */
 const LONG_MS = 1_000;
 
-/** Told to whoever waits for what gave way. */
+/** The error of a cancelled request. */
 export class Overtaken extends Error {
   constructor() {
     super("Another was asked for");
@@ -62,7 +62,7 @@ type Waiting = {
   heard: (share: number) => void;
 };
 
-/** One Worker, and what it was asked and has not answered. */
+/** A Worker with its pending requests. */
 class Line {
   readonly #waiting = new Map<number, Waiting>();
   #worker: Worker | undefined;
@@ -75,7 +75,7 @@ class Line {
     });
   }
 
-  /** Those that are meant are told `why`; what others asked goes to another Worker. */
+  /** Rejects the matching requests with `why`; sends the others to a new Worker. */
   end(why: Error, isMeant: (each: Waiting) => boolean = () => true): void {
     for (const [id, each] of this.#waiting)
       if (isMeant(each)) {
@@ -87,7 +87,7 @@ class Line {
     for (const { asked } of this.#waiting.values()) this.#send(asked);
   }
 
-  /** Looks that were asked for before this, and have taken long, give way to it. */
+  /** Cancels earlier `look` requests that have taken long. */
   overtake(id: number): void {
     const isOvertaken = ({ asked, sinceMs }: Waiting) =>
       asked.kind === "look" &&
@@ -120,10 +120,10 @@ class Line {
 
 let asked = 0;
 const looking = new Line();
-/** A file is quantized beside all else, which goes on meanwhile. */
+/** Quantizing a file has its own Worker, so that other requests continue. */
 const quantizing = new Line();
 
-/** `heard` is told which share is done. Errors: what the Worker's code throws, its message alone */
+/** `heard` receives progress. Errors: those of the Worker's code, by message */
 export function ask<K extends QuestionKind>(
   kind: K,
   question: Questions[K]["question"],
@@ -132,13 +132,13 @@ export function ask<K extends QuestionKind>(
   const line = kind === "quantize" ? quantizing : looking;
   const id = ++asked;
   line.overtake(id);
-  // What was young by now is not, if it still stands before this then.
+  // Checked again later, for requests that are not long enough yet.
   setTimeout(() => line.overtake(id), LONG_MS);
   const whole = { id, kind, question } as Question;
   return line.ask(whole, heard) as Promise<Questions[K]["answer"]>;
 }
 
-/** Whoever waits for a quantized file gets none. */
+/** Its request is rejected. */
 export function stopQuantizing(): void {
   quantizing.end(new Error("stopped"));
 }

@@ -1,4 +1,4 @@
-/** What the playground looks at, and how. All but the reader's own files stands in the address, so a link shows the same. */
+/** The playground's settings. All but the user's files are in the URL, so a link shows the same. */
 import { effect, signal } from "@preact/signals";
 import {
   choice,
@@ -25,10 +25,10 @@ import {
 const NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
 const query = new URLSearchParams(location.search);
 
-/** What a link says that nothing here can be: what is shown in its place is the default. */
+/** Messages about invalid values in the link, which are replaced by defaults. */
 export const linkTroubles: string[] = [];
 
-/** What the link says of an option; undefined where it says nothing, or nothing that can be. */
+/** The link's value of an option; undefined if missing or invalid. */
 function linked(name: string, option: TextOption["option"]): unknown {
   const text = query.get(name);
   if (text === null || option.kind === "patterns") return undefined;
@@ -40,7 +40,7 @@ function linked(name: string, option: TextOption["option"]): unknown {
   return value;
 }
 
-/** What is not told has the API's default. */
+/** Missing options have the API's defaults. */
 export const scheme = signal<SchemeOptions>(
   Object.fromEntries(
     NAMES.flatMap((name) => {
@@ -59,7 +59,7 @@ function whole(
   return { kind: "whole", text, least, most, default: fallback };
 }
 
-/** By their names in the address. */
+/** By their names in the URL. */
 export const PLACES = {
   distribution: choice(
     Object.keys(DISTRIBUTIONS) as DistributionName[],
@@ -88,10 +88,10 @@ export const draws = signal<Draws>({
   columns: placed("columns"),
   seed: placed("draw"),
 });
-/** The block that is walked through. */
+/** Index of the block shown step by step. */
 export const block = signal(placed("block"));
 
-/** The reader's own: files by name, and of which of them which tensor. */
+/** The user's files by name, and the selected file and tensor. */
 export const files = signal<ReadonlyMap<string, File>>(new Map());
 export const chosenFile = signal<string | undefined>(undefined);
 export const chosenTensor = signal<string | undefined>(undefined);

@@ -1,4 +1,4 @@
-/** What `inspect` says of a file or a directory, as a table. */
+/** The result of `inspect` for a file or directory, as tables. */
 import { html } from "htm/preact";
 import type { Inspection } from "../../checkpoints/inspect.ts";
 import { inspectedGroups } from "../../checkpoints/inspection-groups.ts";

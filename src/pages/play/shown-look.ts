@@ -1,4 +1,4 @@
-/** What the Worker says of a tensor, as pictures and tables. */
+/** The Worker's results for a tensor, as charts and tables. */
 import { html } from "htm/preact";
 import { SCHEME_PRESETS } from "../../api/presets.ts";
 import type { SchemeFigures } from "../../api/tensors.ts";
@@ -63,7 +63,7 @@ function Figures({ figures, rule }: Look) {
   </section>`;
 }
 
-/** `most` is the highest of SQNRs. */
+/** `most`: the highest SQNR. */
 function Row({
   isBest,
   most,

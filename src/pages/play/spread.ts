@@ -1,4 +1,4 @@
-/** Histograms of a tensor's front before and after quantizing, and of the elements and scales that it gets. */
+/** Histograms of a tensor's front before and after quantizing, and of its elements and scales. */
 import type { Scheme } from "../../api/scheme.ts";
 import { roundingKey } from "../../formats/blocks/block-pieces.ts";
 import type { FloatDtype } from "../../formats/dtype.ts";
@@ -9,11 +9,11 @@ type Histogram = { from: number; to: number; counts: number[] };
 export type Spread = {
   before: Histogram;
   after: Histogram;
-  /** How often each value of MXFP4's grid comes; none of other formats. */
+  /** Counts of each E2M1 value; empty for other formats. */
   grid: { value: number; count: number }[];
-  /** How often each exponent of a block's scale comes, 128 where the block is NaN. */
+  /** Counts of each scale exponent; 128 for NaN. */
   scales: { exponent: number; count: number }[];
-  /** Of the histograms. */
+  /** Number of elements in the histograms. */
   elements: number;
 };
 

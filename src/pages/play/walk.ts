@@ -1,4 +1,4 @@
-/** One block, step by step: rotated, scaled, rounded, and back. */
+/** Quantizes one block step by step: rotated, scaled, rounded, decoded. */
 import type { Scheme } from "../../api/scheme.ts";
 import { BLOCK_FORMATS } from "../../formats/blocks/block-formats.ts";
 import {
@@ -15,34 +15,34 @@ import { BLOCK_SIZE } from "../../kernels/mx.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import { elementsOf, type LoadedPiece } from "./loaded-pieces.ts";
 
-/** One element of the block that is looked at. */
+/** One element of the block. */
 type Step = {
   x: number;
   /** After the rotation. */
   rotated: number;
-  /** Times the prescale, over the scale: what is rounded. */
+  /** Prescaled and divided by the scale: the input of rounding. */
   scaled: number;
-  /** Of the grid. */
+  /** The rounded value on the grid. */
   element: number;
   decoded: number;
 };
 
 export type Walk = { name: string; scale: number; steps: Step[] };
 
-/** Of a walk: whole segments of 64. */
+/** Length of a block here: a whole segment of 64. */
 export const WALK_LENGTH = 64;
 
-/** Which 64 values of a tensor are walked through: `block` of `blocks` in its front. */
+/** The values that are shown: block `block` of `blocks` in the tensor's front. */
 export type Walked = {
   block: number;
   blocks: number;
   row: number;
-  /** The first and last column; the last block of a row may have fewer than 64. */
+  /** First and last column; the last block of a row may be shorter than 64. */
   from: number;
   to: number;
 };
 
-/** A block behind the last of `piece`, whose rows are padded to whole blocks, counts from the first again. */
+/** Block indices beyond `piece`, whose rows are padded to whole blocks, wrap around. */
 export function walkedBlock(
   { count }: Piece,
   columns: number,
@@ -56,7 +56,7 @@ export function walkedBlock(
   return { block: own, blocks, row: Math.floor(own / perRow), from, to };
 }
 
-/** One block of 64 of the tensor's front, with the noise that it has in the file. */
+/** Quantizes a block of 64 of the tensor's front, with the same random numbers as in the file. */
 export function walk(
   { piece, bytes }: LoadedPiece,
   { dtype, shape }: TensorRange<FloatDtype>,
@@ -66,7 +66,7 @@ export function walk(
   { block, row, from, to }: Walked,
 ): Walk {
   const { arena } = kernels();
-  // In a file rows are padded for their scheme, and noise goes by that.
+  // In a file rows are padded by the scheme, and random numbers are indexed by padded positions.
   const start = row * rowsOf(shape, scheme.hadamard).padded + from;
   const at = block * WALK_LENGTH;
   const count = to - from + 1;
@@ -77,7 +77,7 @@ export function walk(
     const before = part(x + 4 * at);
     const values = arena.allocZeroedF32(WALK_LENGTH);
     arena.f32(values, count).set(before);
-    // A row that ends within a block or a segment is padded, as in a file.
+    // A row that ends within a block or segment is padded, as in a file.
     const length =
       scheme.hadamard > 0
         ? WALK_LENGTH

@@ -1,10 +1,10 @@
-/** What four bits make of the gradients of one microbatch, layer by layer. */
+/** The effect of four bits on the gradients of one microbatch, per layer. */
 import { html } from "htm/preact";
 import { scaleRange, ScalesChart } from "../charts/scales-chart.ts";
 import { figure, share } from "../shell/format.ts";
 import { layers } from "./replayed.ts";
 
-/** Layers over each other share the axis of scales. */
+/** All layers' charts share the range of scales. */
 export function Microscope() {
   const range = scaleRange(layers.value.flatMap(({ scales }) => scales));
   return html`<section class="card" aria-label="Microscope">

@@ -1,4 +1,4 @@
-/** What is computed again here, and what the run has told of it. */
+/** The recomputed steps, and the run's record of them. */
 import { messageOf } from "../../api/errors.ts";
 import { signal } from "@preact/signals";
 import type { StepMetrics } from "../../api/run-metrics.ts";
@@ -19,11 +19,11 @@ export const worker = signal<Worker | undefined>(undefined);
 
 type Verdict = "verified" | "differs" | "not told";
 
-/** The run tells of a step once it is committed. */
+/** The run has a record once a step is committed. */
 export function agreement(step: ComputedStep): Verdict {
   const own = told.value.get(step.step);
   if (!own) return "not told";
-  // The digest is over sums, rates and clipping too, and over all steps before; those of an earlier release have none.
+  // The digest also covers sums, rates, clipping and all earlier steps; steps of an earlier release have none.
   const isSameChain =
     own.results === null ||
     step.results === null ||
@@ -35,10 +35,10 @@ export function agreement(step: ComputedStep): Verdict {
   return isSame && isSameChain ? "verified" : "differs";
 }
 
-/** The latest alone starts: answers to those before it may come late. */
+/** Number of the latest replay; answers for earlier ones are ignored. */
 let begun = 0;
 
-/** What the form asks for. */
+/** Starts the replay of the form. */
 export async function begin(event: Event): Promise<void> {
   event.preventDefault();
   const form = new FormData(event.currentTarget as HTMLFormElement);
@@ -101,7 +101,7 @@ function start(task: ReplayTask): void {
   made.postMessage(task);
 }
 
-/** What was committed meanwhile is told by now. */
+/** Reads the record again, for steps committed meanwhile. */
 async function finish({ run }: ReplayTask, made: Worker): Promise<void> {
   let ending: string;
   try {

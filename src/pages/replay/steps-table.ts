@@ -1,4 +1,4 @@
-/** The steps computed last, each with its verdict. */
+/** The latest recomputed steps, each with its verdict. */
 import { html } from "htm/preact";
 import { steps, agreement } from "./replayed.ts";
 

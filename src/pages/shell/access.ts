@@ -1,4 +1,4 @@
-/** Who this page is to the edge. A token stays for this tab's session, and goes as a header only. */
+/** The page's access to the edge. A token is kept for this tab's session, and sent as a header only. */
 import { messageOf } from "../../api/errors.ts";
 import { signal } from "@preact/signals";
 import type { AppError } from "../../api/errors.ts";
@@ -6,13 +6,13 @@ import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
 
 const KEY = "mxfp4-edge token";
-/** Somebody waits: what gets no answer for so long says so. */
+/** The user waits: gives up without an answer after this time. */
 const PATIENCE_MS = 4_000;
 
-/** What answers; undefined until it has. */
+/** The service; undefined until it has answered. */
 export const service = signal<ServiceVersion | undefined>(undefined);
 
-/** Whether a token is wanted, or another than was given; null until known. */
+/** Whether this tab has access; null until known. */
 export const isLetIn = signal<boolean | null>(null);
 
 export const refusal = signal("");
@@ -21,7 +21,7 @@ function token(): string | undefined {
   return sessionStorage.getItem(KEY) ?? undefined;
 }
 
-/** The API on this very server, which has served this page: nobody need ask whether it is there. */
+/** A client of this server, which has served the page. */
 export function client(signal?: AbortSignal): Client {
   const fetcher = {
     async fetch(url: string, init?: RequestInit) {
@@ -38,12 +38,12 @@ export function client(signal?: AbortSignal): Client {
   });
 }
 
-/** What a Worker needs to be a client too. */
+/** For a Worker to create its own client. */
 export function credentials(): { baseUrl: string; token: string | undefined } {
   return { baseUrl: location.origin, token: token() };
 }
 
-/** Ask who is let in, and whether this tab is. */
+/** Finds out who has access, and whether this tab has. */
 export async function enter(given?: string): Promise<void> {
   refusal.value = "";
   if (given !== undefined) sessionStorage.setItem(KEY, given);
@@ -57,7 +57,7 @@ export async function enter(given?: string): Promise<void> {
       return;
     }
   } catch (error) {
-    // Where nothing answers, the token may be right all the same.
+    // If nothing answers, the token may still be valid.
     const { code } = error as Partial<AppError>;
     if (code === "unauthorized" || code === "forbidden")
       sessionStorage.removeItem(KEY);
@@ -66,14 +66,14 @@ export async function enter(given?: string): Promise<void> {
   isLetIn.value = false;
 }
 
-/** A token that was good is so no more: the door says why. */
+/** The token is not valid any more: shows why. */
 function shutOut(): void {
   leave();
   refusal.value =
     "Expected a token that the edge takes, got one that it takes no more";
 }
 
-/** Forget the token. */
+/** Forgets the token. */
 export function leave(): void {
   sessionStorage.removeItem(KEY);
   isLetIn.value = false;

@@ -1,9 +1,9 @@
-/** A button that may have to wait: it does nothing then, and keeps the focus, which one that is disabled loses. */
+/** A button that can be inactive. It keeps the focus then, which a disabled button loses. */
 import { html } from "htm/preact";
 import type { ComponentChildren } from "preact";
 
 type Props = {
-  /** In a form, without it: what submits. */
+  /** Without it, the button submits its form. */
   onClick?: () => unknown;
   isIdle?: boolean;
   class?: string;
@@ -25,7 +25,7 @@ export function Button({ onClick, isIdle = false, ...rest }: Props) {
   </button>`;
 }
 
-/** Where the focus goes when what had it is no more. */
+/** Moves the focus when the focused element is removed. */
 export function focusPage(): void {
   document.querySelector("main")!.focus();
 }

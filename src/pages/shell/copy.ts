@@ -1,6 +1,6 @@
 /**
- * Put a text into the clipboard, and say so; or show it to be copied by hand, where browsers have no clipboard for
- * the page (they have one for https and for this machine alone) or do not let it write there now.
+ * Copies a text to the clipboard and returns a message; or, if browsers do not allow it (without https or localhost, or
+ * at the moment), a message with the text to copy by hand.
  */
 export async function copy(text: string, what: string): Promise<string> {
   const shown = `${what}, to be copied: ${text}`;

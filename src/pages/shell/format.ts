@@ -1,9 +1,9 @@
-/** Figures as people read them. */
+/** Numbers for display. */
 
-/** Of what f32 holds. */
+/** Significant digits of f32. */
 const MOST_DIGITS = 8;
 
-/** Four significant digits, or a dash where there is none. */
+/** Four significant digits by default; a dash if there is no value. */
 export function figure(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined || !Number.isFinite(value))
     return "–";
@@ -15,7 +15,7 @@ export function figure(value: number | null | undefined, digits = 4): string {
   });
 }
 
-/** A loss by the token, and by the byte of text where a token is more than one. */
+/** A loss per token, and per byte of text if that differs. */
 export function lossWords(
   perToken: number | null,
   perByte: number | null | undefined,
@@ -25,7 +25,7 @@ export function lossWords(
   return `${figure(perToken)} nats per token${byTheByte}`;
 }
 
-/** Ticks of an axis that lie near each other, with as many digits as tell them apart; "" where there is none. */
+/** Labels of an axis' ticks, with enough digits to distinguish them; "" for null. */
 export function tickLabels(values: readonly (number | null)[]): string[] {
   for (let digits = 3; ; digits++) {
     const labels = values.map((v) => (v === null ? "" : figure(v, digits)));

@@ -1,4 +1,4 @@
-/** What all pages have around them: where one can go, what serves, and the door of an edge that is closed. */
+/** The frame of all pages: navigation, service, and the form for a token. */
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import type { ComponentChildren } from "preact";
@@ -82,7 +82,7 @@ function Served({
   `;
 }
 
-/** Its children for whoever is let in, and for others the place for a token. */
+/** Shows its children to users with access, and others how to get it. */
 export function Door({ children }: { children: () => ComponentChildren }) {
   if (isLetIn.value === null)
     return html`<p class="quiet" role="status">Asking the edge…</p>`;
@@ -110,7 +110,7 @@ export function Door({ children }: { children: () => ComponentChildren }) {
 function TokenForm() {
   const text = useSignal("");
   const input = useRef<HTMLInputElement>(null);
-  // What had the focus may be gone: what was behind the door, and then the door.
+  // The focused element may have been removed.
   useEffect(() => input.current?.focus(), []);
   const submit = async (event: Event) => {
     event.preventDefault();

@@ -1,4 +1,4 @@
-/** Whether there is room for one column alone. What comes first there does so for the keyboard too, so styles alone are no way to it. */
+/** Whether there is room for one column only. Not done by CSS alone, since the order also matters for the keyboard. */
 import { signal } from "@preact/signals";
 
 const query = matchMedia("(max-width: 60rem)");

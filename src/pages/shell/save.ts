@@ -1,4 +1,4 @@
-/** Give the reader a file. The browser keeps what comes of a response, on disk where it is large. */
+/** Downloads a response as a file. The browser keeps a Blob's data, on disk if it is large. */
 export async function save(response: Response, name: string): Promise<number> {
   const blob = await response.blob();
   const url = URL.createObjectURL(blob);
@@ -6,7 +6,7 @@ export async function save(response: Response, name: string): Promise<number> {
   link.href = url;
   link.download = name;
   link.click();
-  // The download has begun by then; at once, some browsers would lose it.
+  // The download has started by then; revoking at once would break it in some browsers.
   setTimeout(() => URL.revokeObjectURL(url), 60_000);
   return blob.size;
 }

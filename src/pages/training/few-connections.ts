@@ -1,13 +1,10 @@
-/**
- * A browser has six connections to a server, for all its tabs: those that wait leave some to the pages, and to what trainers
- * send.
- */
+/** A browser allows six connections to a server for all tabs: waiting trainers must leave some for pages and pushes. */
 import type { TrainingService } from "../../training/service.ts";
 
-/** Of a run's trainers in this browser, so many wait for a lease at a time; others wait for their turn to. */
+/** How many of a run's trainers in this browser wait for a lease at a time; the others queue. */
 export const WAITING_LINES = 3;
 
-/** `service`, whose wait for a lease of `run` stands in one of the lines, until `signal`. */
+/** `service`, whose requests for a lease of `run` hold a lock of the given line, until `signal`. */
 export function waitingInLine(
   service: TrainingService,
   run: string,

@@ -1,8 +1,8 @@
-/** The kernels that lie beside the pages. */
+/** Loads the kernels served with the pages. */
 import { BUILDS, isRunnable } from "../../kernels/builds.ts";
 import { loadImported } from "../../kernels/load-imported.ts";
 
-/** Errors: a browser that cannot run them, with what it lacks */
+/** Errors: a browser that lacks a feature, which is named */
 export async function loadKernelsHere(
   build: keyof typeof BUILDS,
 ): Promise<void> {

@@ -1,7 +1,7 @@
-/** What the page of replays asks of its Worker, and hears. */
+/** Messages between the replay page and its Worker. */
 import type { StepMetrics } from "../../api/run-metrics.ts";
 
-/** As the run tells of it: of the last, behind which there is no update, an evaluation alone. */
+/** As in the run's metrics; the final evaluation has no update. */
 export type ComputedStep = Pick<
   StepMetrics,
   "step" | "trainLoss" | "gradNorm" | "valLoss" | "results"
@@ -11,31 +11,31 @@ export type ReplayTask = {
   baseUrl: string;
   token: string | undefined;
   run: string;
-  /** Whose state is taken from the edge; null to draw the first parameters here. */
+  /** Step of the kept state to start from; null for the initial parameters. */
   from: number | null;
-  /** The step whose microbatch is looked at, after all before it. */
+  /** The last step, of which a microbatch is observed. */
   step: number;
   microbatch: number;
 };
 
-/** Of one linear layer of the microbatch. */
+/** One linear layer in the observed microbatch. */
 export type WatchedLayer = {
   name: string;
-  /** Shares of dY, as Algorithm 3 quantizes it, and rounded to nearest. */
+  /** Fractions of dY, quantized by Algorithm 3, and rounded to nearest. */
   zeroed: number;
   clipped: number;
   zeroedNearest: number;
   clippedNearest: number;
-  /** Exponents of its blocks' scales: the least, the commonest and the largest. */
+  /** Counts of each exponent of its blocks' scales, ascending. */
   scales: { exponent: number; count: number }[];
-  /** Of the 4-bit gradients with the run's own noise, against exact ones. */
+  /** The 4-bit gradients, with the run's own random numbers, compared with exact ones. */
   dX: { cosine: number; slope: number };
   dW: { cosine: number; slope: number };
 };
 
 export type ReplayMessage =
   | { type: "step"; step: ComputedStep }
-  /** All that was asked for has been told. */
+  /** Everything requested has been sent. */
   | { type: "done" }
   | { type: "layers"; step: number; layers: WatchedLayer[] }
   | { type: "failed"; text: string };

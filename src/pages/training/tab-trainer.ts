@@ -1,4 +1,4 @@
-/** A trainer of this tab, as its page sees it: a Worker that trains until the run has ended or it is told to leave. */
+/** A trainer of this tab as the page sees it: a Worker that trains until the run has ended or it is told to leave. */
 import { batch, signal } from "@preact/signals";
 import type { Completion, Lease } from "../../api/lease.ts";
 import { Client } from "../../client/client.ts";
@@ -8,7 +8,7 @@ export type TabTask = {
   token: string | undefined;
   run: string;
   trainer: string;
-  /** Of this Worker, and none after it under the same name. */
+  /** Of this Worker only. */
   bootId: string;
   /** In which it waits for leases. */
   line: number;
@@ -29,7 +29,7 @@ export class TabTrainer {
   readonly done = signal(0);
   readonly tokens = signal(0);
   readonly step = signal<number | undefined>(undefined);
-  /** In nats per token, of the microbatch that was last. */
+  /** In nats per token, of the latest microbatch. */
   readonly loss = signal<number | null>(null);
   readonly trouble = signal("");
   readonly #task: TabTask;
@@ -49,12 +49,12 @@ export class TabTrainer {
     this.#worker.postMessage(task);
   }
 
-  /** What it holds is open again. */
+  /** Its leases are freed. */
   leave(): void {
     if (this.state.value === "training") this.#worker.postMessage("leave");
   }
 
-  /** The page goes, and its Worker with it: what that held is open again at once, rather than when the lease lapses. */
+  /** The page is closed, and its Worker with it: frees its leases at once, rather than when they expire. */
   vanish(): void {
     if (this.state.value !== "training") return;
     const { run } = this.#task;
@@ -64,7 +64,7 @@ export class TabTrainer {
     };
     this.#end("left", "");
     const api = new Client({ ...this.#task, fetcher }).run(run);
-    // Nobody is there to be told; the lease lapses in the end.
+    // Nobody can be told; the lease expires eventually.
     api.leave(this.#task).catch(() => undefined);
   }
 
