@@ -15,20 +15,21 @@ const malformed = malformedFile(".npy");
 const MAGIC = [0x93, 0x4e, 0x55, 0x4d, 0x50, 0x59];
 const MAX_HEADER_BYTES = 64 * 1024;
 
+/** By kind and bytes, which a byte order precedes. */
 const DTYPES: Record<string, Dtype> = {
-  "<f8": "F64",
-  "<f4": "F32",
-  "<f2": "F16",
-  "<i8": "I64",
-  "<i4": "I32",
-  "<i2": "I16",
-  "|i1": "I8",
-  "<u8": "U64",
-  "<u4": "U32",
-  "<u2": "U16",
-  "|u1": "U8",
-  "|b1": "BOOL",
-  "<c8": "C64",
+  f8: "F64",
+  f4: "F32",
+  f2: "F16",
+  i8: "I64",
+  i4: "I32",
+  i2: "I16",
+  i1: "I8",
+  u8: "U64",
+  u4: "U32",
+  u2: "U16",
+  u1: "U8",
+  b1: "BOOL",
+  c8: "C64",
 };
 
 /**
@@ -49,9 +50,9 @@ export async function readNpyHead(
   first: Uint8Array,
   fileBytes: number,
 ): Promise<{ tensor: TensorHead<Dtype>; headBytes: number }> {
-  const version = first[6]!;
-  if (version < 1 || version > 3)
-    throw malformed("version 1, 2 or 3", `${version}`);
+  const [version, minor] = [first[6]!, first[7]!];
+  if (version < 1 || version > 3 || minor !== 0)
+    throw malformed("version 1.0, 2.0 or 3.0", `${version}.${minor}`);
   const lengthBytes = version === 1 ? 2 : 4;
   const left = fileBytes - first.length - lengthBytes;
   if (left < 0) throw malformed("a header length", "the end");
@@ -76,9 +77,12 @@ export async function readNpyHead(
   return { tensor, headBytes };
 }
 
-/** Matches one member of the literal's dict: a key, and a string, boolean or tuple of sizes. */
+/**
+ * Matches one member of the literal's dict: a key with a string, boolean or tuple of sizes. A tuple has a comma unless
+ * it is empty: `(3)` is a number.
+ */
 const MEMBER =
-  /\s*(['"])(\w+)\1\s*:\s*(?:(['"])([^'"\\]*)\3|(True|False)|\(([\d\s,L]*)\))\s*(,|(?=\}\s*$))/y;
+  /\s*(?:(['"])descr\1\s*:\s*(['"])(?<descr>[^'"\\]*)\2|(['"])fortran_order\4\s*:\s*(?<order>True|False)|(['"])shape\6\s*:\s*\((?<sizes>\s*|[\d\sL]*,[\d\s,L]*)\))\s*(?:,|(?=\}\s*$))/y;
 /** Python 2 wrote `L` after a long. */
 const SIZE = /^(?:0|[1-9]\d*)L?$/;
 
@@ -89,24 +93,19 @@ function readLiteral(text: string): TensorHead<Dtype> {
       "Expected a .npy of one number for each element, got a structured dtype; save its fields separately",
     );
   }
-  const members = readMembers(text);
-  const { descr, fortran_order: order, shape: sizes } = members ?? {};
-  if (
-    descr === undefined ||
-    sizes === undefined ||
-    !(order === "True" || order === "False")
-  ) {
+  const { descr, order, sizes } = readMembers(text) ?? {};
+  if (descr === undefined || order === undefined || sizes === undefined) {
     throw malformed(
       "a header of descr, fortran_order and shape, each once",
       `"${text.slice(0, 80)}"`,
     );
   }
-  const dtype = Object.hasOwn(DTYPES, descr) ? DTYPES[descr] : undefined;
+  const dtype = dtypeOf(descr);
   if (dtype === undefined) {
     const remedy = remedyOf(descr);
     throw new AppError(
       "unsupported_dtype",
-      `Expected a .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr.slice(0, 80)}${remedy}`,
+      `Expected a little-endian .npy of ${Object.keys(DTYPES).join(", ")}, got ${descr.slice(0, 80)}${remedy}`,
     );
   }
   const shape = readSizes(sizes);
@@ -122,22 +121,38 @@ function readLiteral(text: string): TensorHead<Dtype> {
   return { name: "x", dtype, shape };
 }
 
-/** Each value's text by its key; undefined if this is no such dict or has a duplicate key. */
-function readMembers(text: string): Record<string, string> | undefined {
+/**
+ * The dtype that NumPy reads on a little-endian machine, whose own order `=`, `|` and none stand for; a single byte has no
+ * order, and some writers put `<` before it. Undefined for others.
+ */
+function dtypeOf(descr: string): Dtype | undefined {
+  const [, order, name] = /^([<>=|]?)(\w+)$/.exec(descr) ?? [];
+  if (name === undefined || !Object.hasOwn(DTYPES, name)) return undefined;
+  return order === ">" && !name.endsWith("1") ? undefined : DTYPES[name];
+}
+
+type Member = "descr" | "order" | "sizes";
+
+/** The text of each value; undefined if this is no such dict, or it has a duplicate key. */
+function readMembers(
+  text: string,
+): Partial<Record<Member, string>> | undefined {
   const open = /^\s*\{/.exec(text);
   if (!open) return undefined;
-  const members = new Map<string, string>();
+  const members: Partial<Record<Member, string>> = {};
   let at = open[0].length;
   while (!/^\s*\}\s*$/.test(text.slice(at))) {
     MEMBER.lastIndex = at;
     const found = MEMBER.exec(text);
     if (!found) return undefined;
-    const [whole, , key, , name, truth, sizes] = found;
-    if (members.has(key!)) return undefined;
-    members.set(key!, (name ?? truth ?? sizes)!);
-    at += whole.length;
+    for (const [name, value] of Object.entries(found.groups!)) {
+      if (value === undefined) continue;
+      if (members[name as Member] !== undefined) return undefined;
+      members[name as Member] = value;
+    }
+    at += found[0].length;
   }
-  return members.size === 3 ? Object.fromEntries(members) : undefined;
+  return members;
 }
 
 /** NumPy has no bf16; that of ml_dtypes is saved as opaque 2-byte values. */
