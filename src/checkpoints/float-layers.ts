@@ -19,6 +19,36 @@ type Rule = {
 
 const VLLM = ["vllm", "quark"] as const;
 
+/** Models whose experts, one by one in a checkpoint, mlx-lm stacks together with their scales. */
+const STACKED_PACKED = [
+  "afmoe",
+  "bailing_moe",
+  "bailing_moe_linear",
+  "deepseek",
+  "deepseek_v2",
+  "deepseek_v3",
+  "deepseek_v32",
+  "dots1",
+  "exaone_moe",
+  "glm4_moe",
+  "glm4_moe_lite",
+  "glm_moe_dsa",
+  "hunyuan",
+  "jamba",
+  "joyai_llm_flash",
+  "kimi_k2",
+  "kimi_k25",
+  "kimi_vl",
+  "longcat_flash",
+  "longcat_flash_ngram",
+  "mimo_v2_flash",
+  "mixtral",
+  "olmoe",
+  "phimoe",
+  "qwen2_moe",
+  "solar_open",
+];
+
 const RULES: readonly Rule[] = [
   {
     loaders: VLLM,
@@ -50,6 +80,12 @@ const RULES: readonly Rule[] = [
   },
   {
     loaders: ["mlx"],
+    names: /\.experts\.\d+\./,
+    when: ({ model_type: type }) => !STACKED_PACKED.includes(String(type)),
+    why: "mlx stacks experts of this model as it loads them, and not packed ones",
+  },
+  {
+    loaders: ["mlx"],
     names: /(^|\.)kv_b_proj\.weight$/,
     why: "mlx takes it apart as it loads it, and of packed ones affine integers alone",
   },
@@ -63,6 +99,12 @@ const RULES: readonly Rule[] = [
     loaders: ["mlx"],
     model: "lfm2_moe",
     names: /\.w[123]\.weight$/,
+    why: "mlx renames it as it loads it, and not its scales",
+  },
+  {
+    loaders: ["mlx"],
+    model: "kimi_linear",
+    names: /\.block_sparse_moe\.shared_experts\..+\.weight$/,
     why: "mlx renames it as it loads it, and not its scales",
   },
   {

@@ -8,7 +8,7 @@ import type { Layout, Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
 import type { Kind, RoleDecision } from "../formats/roles/role.ts";
 import type { TensorHead } from "../formats/tensor.ts";
-import { checkRunAsOne, keptExperts } from "./run-as-one.ts";
+import { checkRunAsOne, checkStacks, keptExperts } from "./run-as-one.ts";
 import type { TargetDecision, TargetLayout } from "./targets.ts";
 
 /** The config of the directory that `decisions` make. Errors: those of `layoutConfig` */
@@ -67,7 +67,7 @@ export function isQuantized(
 
 /**
  * The config of a directory whose packed weights are in `layout`.
- * Errors: those of `checkRunAsOne`
+ * Errors: those of `checkRunAsOne` and `checkStacks`
  */
 export function layoutConfig(
   layout: Layout,
@@ -98,6 +98,7 @@ export function layoutConfig(
       checkRunAsOne(heads, decisions);
       return { ...own, quantization_config: quark(leftAndWithin) };
     case "mlx": {
+      checkStacks(heads, decisions);
       const quantization = { group_size: 32, bits: 4, mode: "mxfp4" };
       return { ...own, quantization, quantization_config: quantization };
     }

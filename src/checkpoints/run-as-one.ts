@@ -101,13 +101,41 @@ export function checkRunAsOne(
     if (other !== undefined)
       throw differing(told.join(", "), owner, first, other);
   }
-  for (const [owner, places] of expertLayers(heads, decisions)) {
+  checkTogether(expertLayers(heads, decisions), heads, decisions);
+}
+
+/**
+ * Errors: `invalid_option` for a matrix of a layer's experts that is packed in some of them alone, where a loader
+ * stacks each matrix of all of them
+ */
+export function checkStacks(
+  heads: readonly TensorHead[],
+  decisions: readonly RoleDecision[],
+): void {
+  const stacks = new Map<string, number[]>();
+  heads.forEach(({ name }, i) => {
+    const found = /^((?:.*\.)?experts)\.\d+\.(.+)\.weight$/.exec(name);
+    if (!found) return;
+    const stack = `${found[1]!}.*.${found[2]!}`;
+    const places = stacks.get(stack) ?? [];
+    stacks.set(stack, places);
+    places.push(i);
+  });
+  checkTogether(stacks, heads, decisions);
+}
+
+function checkTogether(
+  groups: ReadonlyMap<string, readonly number[]>,
+  heads: readonly TensorHead[],
+  decisions: readonly RoleDecision[],
+): void {
+  for (const [group, places] of groups) {
     const [first, ...others] = places as [number, ...number[]];
     const isPacked = decisions[first]!.packed;
     const other = others.find((i) => decisions[i]!.packed !== isPacked);
     if (other !== undefined)
       throw differing(
-        `all of ${owner}`,
+        `all of ${group}`,
         heads[first]!.name,
         isPacked,
         heads[other]!.name,

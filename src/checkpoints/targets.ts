@@ -62,8 +62,6 @@ function whyLeft(
   if (target !== "quark" && config?.model_type === "gpt_oss")
     return "what says that gpt-oss's experts are MXFP4 says it of nothing else";
   if (kind === "experts") return `${target} takes experts one by one`;
-  if (target === "mlx" && /\.experts\.\d+\./.test(head.name))
-    return "mlx stacks experts as it loads them, and not packed ones";
   if (!head.name.endsWith(".weight"))
     return `${target} has no packed form of a parameter of this name`;
   // GPT-2's loaders turn whatever is called `weight`; compressed-tensors calls it `weight_packed`. Blocks are turned already.

@@ -184,6 +184,55 @@ describe("layers that a loader has in floats stay, beside those that it takes", 
   });
 });
 
+describe("experts, one by one, for MLX", () => {
+  const experts = (module: string, ...names: string[]) =>
+    square(...[0, 1].flatMap((e) => names.map((n) => `${module}.${e}.${n}`)));
+  const MIXTRAL = experts("model.layers.0.block_sparse_moe.experts", "w1", "w2", "w3"); // prettier-ignore
+  const QWEN = experts("model.layers.1.mlp.experts", "gate_proj", "up_proj", "down_proj"); // prettier-ignore
+  const LIGHT = experts("model.layers.1.feed_forward.experts", "up_proj");
+
+  test.each([
+    ["mixtral", MIXTRAL],
+    ["phimoe", MIXTRAL],
+    ["qwen2_moe", QWEN],
+    ["deepseek_v3", QWEN],
+    ["kimi_k2", QWEN],
+    ["glm4_moe", QWEN],
+    ["olmoe", QWEN],
+    ["jamba", LIGHT],
+  ])("are packed for %s, whose scales it stacks too", (model_type, shapes) => {
+    const all = { ...LLAMA, ...shapes };
+    const { packed } = decided("mlx", all, { model_type });
+    expect(packed).toHaveLength(Object.keys(all).length);
+    // One matrix of all of them may stay; of one expert alone it may not.
+    const [first] = Object.keys(shapes) as [string];
+    const some = Object.keys(shapes).filter((name) => name !== first);
+    const ofAll = first.replace("experts.0.", "experts.?.");
+    expect(decided("mlx", all, { model_type }, [ofAll]).packed).toHaveLength(2);
+    expect(() => decided("mlx", all, { model_type }, some)).toThrow(
+      `Expected all of ${first.replace("experts.0.", "experts.*.").slice(0, -7)} to be packed together or not at all`,
+    );
+  });
+
+  test.each(["qwen3_moe", "ernie4_5_moe", "minimax", "lfm2_moe", undefined])(
+    "stay for %s",
+    (model_type) => {
+      const { packed, reasons } = decided("mlx", { ...LLAMA, ...QWEN }, { model_type }); // prettier-ignore
+      expect(packed).toEqual(OF_LLAMA);
+      expect(reasons.join()).toContain(
+        "mlx stacks experts of this model as it loads them, and not packed ones",
+      );
+    },
+  );
+
+  test("Kimi Linear's shared experts, which it renames, stay", () => {
+    const shared = square("model.layers.1.block_sparse_moe.shared_experts.up_proj"); // prettier-ignore
+    const config = { model_type: "kimi_linear" };
+    const { packed } = decided("mlx", { ...LLAMA, ...shared }, config);
+    expect(packed).toEqual(OF_LLAMA);
+  });
+});
+
 describe("encoders of images and sound", () => {
   const TOWERS = [
     "visual.blocks.0.attn.qkv",

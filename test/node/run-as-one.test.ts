@@ -155,7 +155,7 @@ test.each([
       expect(write).toThrow(one);
       expect(write).toThrow(other);
     }
-    // Which stacks them as it loads, and takes none packed.
+    // Which stacks them as it loads, and takes packed ones of some models alone.
     expect(configFor("mlx", heads, exclude).write).not.toThrow();
   },
 );
