@@ -1,6 +1,7 @@
 /**
- * Linear layers that a loader runs as floats, or changes as it loads them, whatever its config says of packed ones.
- * Sources: the models of vLLM (which Quark's directories are for too, with SGLang), and mlx-lm's `sanitize`.
+ * Linear layers that a loader runs in floats, or transforms while loading, whatever its config says about quantized
+ * ones. Sources: the models of vLLM (whose rules also apply to Quark's directories, with SGLang), and mlx-lm's
+ * `sanitize`.
  */
 import type { Target } from "../api/scheme.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
@@ -9,10 +10,10 @@ import { partWords, takeApart } from "../formats/roles/tensor-name.ts";
 type Rule = {
   loaders: readonly Target[];
   names: RegExp;
-  /** Of one `model_type` alone. */
+  /** For this `model_type` only. */
   model?: string;
   when?: (config: ModelConfig) => boolean;
-  /** The parameter beside the layer, or the layer's sibling, that tells what both are parts of. */
+  /** Names, next to the layer's module, of which one must exist for the rule to apply. */
   beside?: readonly string[];
   why: string;
 };
@@ -116,7 +117,7 @@ const RULES: readonly Rule[] = [
   },
 ];
 
-/** Why `target` takes a layer of a model in floats alone; undefined where it takes it packed. */
+/** Why `target` loads a layer of a model only in floats; undefined if it loads it quantized. */
 export function floatLayers(
   target: Target,
   names: Iterable<string>,
@@ -141,13 +142,16 @@ export function floatLayers(
     )?.why;
 }
 
-/** Words of encoders of another kind than text, and of what leads from them to the text model. */
+/** Words in names of non-text encoders and their projectors. */
 const MODALITY =
   /^(vision|visual|image|images|img|video|audio|speech|sound|vit|vpm|apm|sam|perceiver|resampler|multimodal|modal|mm|connector|aligner)$/;
-/** InternVL's projector, which has no such word. */
+/** InternVL's projector, which has none of these words. */
 const PROJECTOR = "mlp1";
 
-/** Whether a tensor is of an encoder of images or sound, or of its projector: by the names above the first number. */
+/**
+ * Whether a tensor belongs to an image or audio encoder or its projector: by the parts of its name before the first
+ * number.
+ */
 export function isOfTower(name: string): boolean {
   const parts = name.split(".");
   const number = parts.findIndex((part) => /^\d+$/.test(part));

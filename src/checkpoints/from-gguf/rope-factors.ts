@@ -1,13 +1,16 @@
-/** By what a GGUF of Llama 3.1 and later slows the turn of each pair of channels: a tensor, no key, says so. */
+/**
+ * The tensor in GGUFs of Llama 3.1 and later that divides the rotary frequency of each pair of channels; no key tells
+ * it.
+ */
 import { AppError } from "../../api/errors.ts";
 import type { TensorRange } from "../../formats/tensor.ts";
 import type { RangedFile } from "../read-heads.ts";
 
 export const ROPE_FACTORS = "rope_freqs.weight";
-/** Of more no model's heads are. */
+/** Above any model's number. */
 const MAX_PAIRS = 4096;
 
-/** Undefined where there is none. Errors: `invalid_config` for one of another type or size */
+/** Undefined if missing. Errors: `invalid_config` for another type or shape */
 export async function ropeFactorsIn(
   ranges: readonly (TensorRange & { file: string })[],
   files: ReadonlyMap<string, RangedFile>,

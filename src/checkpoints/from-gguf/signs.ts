@@ -1,18 +1,18 @@
 /**
- * What llama.cpp makes of some tokens where a GGUF's keys do not say: the ids that begin and end a text, those that end one by
- * their texts, and what it takes for signs whatever their type. Source: its src/llama-vocab.cpp
+ * llama.cpp's rules for special tokens that a GGUF's keys do not state: default ids for begin and end of text, further
+ * tokens that end a text, and texts that are special tokens whatever their type. Source: its src/llama-vocab.cpp
  */
 import { TOKEN_TYPE } from "../gguf/tokens.ts";
 import type { GgufKeys } from "./keys.ts";
 
 const PREFIX = "tokenizer.ggml.";
-/** Ids of the signs around a text that no keys tell, by the kind of tokenizer. */
+/** Default ids by the kind of tokenizer. */
 const UNTOLD: Readonly<Record<string, { bos: number; eos: number }>> = {
   gpt2: { bos: 11, eos: 11 },
   llama: { bos: 1, eos: 2 },
 };
 
-/** What ends a text, or a turn in it. */
+/** Texts of tokens that end a text or a turn. */
 const ENDINGS = [
   "<|eot_id|>",
   "<|im_end|>",
@@ -37,7 +37,7 @@ const ENDINGS = [
   "<｜end▁of▁sentence｜>",
   "[e~[",
 ];
-/** Around a gap that is to be filled, by the key that may tell the id; the last three end a text. */
+/** Fill-in-the-middle tokens, by the key that may state their id; the last three end a text. */
 const GAPS = {
   fim_pre: ["<|fim_prefix|>", "<fim-prefix>", "<fim_prefix>", "<｜fim▁begin｜>", "<PRE>", "▁<PRE>", "<|code_prefix|>", "<|prefix|>"], // prettier-ignore
   fim_suf: ["<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"], // prettier-ignore
@@ -47,20 +47,20 @@ const GAPS = {
   fim_sep: ["<|file_sep|>"],
 } as const;
 const ENDING_GAPS: readonly string[] = ["fim_pad", "fim_rep", "fim_sep"];
-/** Of gpt-oss, which are text. */
+/** gpt-oss' tokens that are shown as text. */
 const WRITTEN = ["<|channel|>", "<|message|>", "<|start|>", "<|constrain|>"];
 
 export type GgufSigns = {
-  /** Undefined where there is no such token. */
+  /** Undefined if there is no such token. */
   bos: number | undefined;
   eos: number | undefined;
-  /** Ids, from the least on. */
+  /** Ids, ascending. */
   endings: readonly number[];
-  /** Of tokens that are another than the file says. */
+  /** Token types that override the file's. */
   types: ReadonlyMap<number, number>;
 };
 
-/** `texts` of all tokens. Errors: `malformed_body` */
+/** `texts`: of all tokens. Errors: `malformed_body` */
 export function signsOfGguf(
   keys: GgufKeys,
   texts: readonly string[],

@@ -1,14 +1,14 @@
-/** The bytes that SentencePiece's byte pairs fall back to, of which llama.cpp wants each that a text may need. */
+/** The byte tokens of SentencePiece BPE. llama.cpp requires every one that a text may need. */
 import { notCarried } from "./not-carried.ts";
 
-/** Written as its sign, which is longer. */
+/** A space is replaced by SentencePiece's symbol before tokenization. */
 const SPACE = 0x20;
 const ASCII_END = 0x80;
-/** No UTF-8 has these, nor any from the last on. */
+/** Bytes that never occur in UTF-8; neither do those from UTF8_END on. */
 const NEVER = [0xc0, 0xc1];
 const UTF8_END = 0xf5;
 
-/** The tokens of bytes that a text may need and that are not among `texts`, those of all tokens. */
+/** The byte tokens that a text may need and that `texts`, the tokens, lack. */
 export function missingBytes(texts: ReadonlySet<string>): string[] {
   const missing: string[] = [];
   for (let byte = 0; byte < UTF8_END; byte++) {
@@ -20,7 +20,10 @@ export function missingBytes(texts: ReadonlySet<string>): string[] {
   return missing;
 }
 
-/** Errors: `invalid_option` where a character that no piece has would have a byte without a token, which is the unknown token to others */
+/**
+ * Errors: `invalid_option` if an unknown character may need a missing byte token; other programs would use the unknown
+ * token
+ */
 export function checkBytes(texts: ReadonlySet<string>): void {
   const [first, ...others] = missingBytes(texts);
   if (first === undefined) return;

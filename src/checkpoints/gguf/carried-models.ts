@@ -1,4 +1,4 @@
-/** What a tokenizer.json's model may be told beside its vocabulary, and what is written of its tokens, where llama.cpp does the same. */
+/** Checks that llama.cpp treats the model and the decoder of a tokenizer.json the same way. */
 import { isObject } from "../../api/json.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { IGNORES_MERGES } from "./pre-tokenizers.ts";
@@ -8,8 +8,8 @@ import type { TokenizerJson } from "./tokenizer-json.ts";
 type Model = TokenizerJson["model"];
 
 /**
- * `pre`: llama.cpp's name of what cuts. NFC is what that name says of Qwen's tokenizer, though llama.cpp composes nothing.
- * Errors: `invalid_option` for a part that is not carried
+ * `pre`: llama.cpp's name of the pre-tokenizer. "qwen2" implies NFC for other programs, though llama.cpp does not
+ * normalize. Errors: `invalid_option` for a part that a GGUF cannot represent
  */
 export function checkByteLevel(
   tokenizer: TokenizerJson,
@@ -31,7 +31,7 @@ export function checkByteLevel(
     checkReached(tokenizer, merges, ignores, pre);
 }
 
-/** Errors: `invalid_option` for what llama.cpp does not join by */
+/** Errors: `invalid_option` for options of merging that llama.cpp lacks */
 export function checkJoins(model: Model): void {
   const untaken = [
     "dropout",
@@ -42,7 +42,7 @@ export function checkJoins(model: Model): void {
     throw notCarried(`\`${untaken}\` ${shown(model[untaken])} of the model`, "llama.cpp has none"); // prettier-ignore
 }
 
-/** Errors: `invalid_option` for a decoder that does otherwise than llama.cpp, which makes text of such tokens by these */
+/** Errors: `invalid_option` for a decoder that differs from llama.cpp's */
 export function checkDecoders(
   { decoders }: TokenizerJson,
   known: readonly string[],
@@ -58,7 +58,7 @@ export function checkDecoders(
   }
 }
 
-/** What no token has is left out by llama.cpp. */
+/** llama.cpp drops bytes without a token. */
 function checkUnknown({
   vocab,
   unk_token: unknown,
@@ -71,7 +71,7 @@ function checkUnknown({
     throw notCarried(`${fallsBack === true ? "`byte_fallback`" : `\`unk_token\` ${shown(unknown)}`} beside ${bytes} of 256 bytes`, "llama.cpp leaves out bytes that no token has"); // prettier-ignore
 }
 
-/** Whether words that are tokens are taken whole makes no difference where merges make every token of its own text. */
+/** `ignore_merges` makes no difference if every token results from merging its own text. */
 function checkReached(
   { model, added }: TokenizerJson,
   merges: readonly (readonly [string, string])[],
@@ -89,8 +89,8 @@ function checkReached(
 }
 
 /**
- * SentencePiece's pieces, which llama.cpp joins wherever two lie side by side whose text is one, merge or none. Errors:
- * `invalid_option` where merges leave such two
+ * llama.cpp merges any two adjacent pieces whose concatenation is a piece, with or without a merge. Errors:
+ * `invalid_option` if merges would leave such a pair
  */
 export function checkPiecesJoined(
   { model, added }: TokenizerJson,
@@ -106,7 +106,7 @@ export function checkPiecesJoined(
     for (let at = 1; at < characters.length; at++) {
       const parts = [characters.slice(0, at), characters.slice(at)];
       const pair = parts.map((part) => part.join(""));
-      // A character may lie there without being a piece.
+      // A single character may occur without being a piece.
       const areThere = parts.every((part, i) => part.length === 1 || Object.hasOwn(vocab, pair[i]!)); // prettier-ignore
       if (!areThere || ranks.has(pair.join(" "))) continue;
       if (joined(piece, ranks).join(" ") === pair.join(" "))
@@ -115,7 +115,7 @@ export function checkPiecesJoined(
   }
 }
 
-/** A piece that is a byte. */
+/** A byte token. */
 const BYTE = /^<0x[0-9A-F]{2}>$/;
 
 function joined(text: string, ranks: ReadonlyMap<string, number>): string[] {

@@ -1,7 +1,7 @@
 /**
- * What is around SentencePiece's models in a tokenizer.json, where llama.cpp does the same by two flags: `add_space_prefix`
- * puts a space before a text and behind every sign, also where one stands there already; `remove_extra_whitespaces`, of
- * unigrams alone, takes all spaces at both ends and those that repeat. Words are not cut at spaces.
+ * Checks that llama.cpp treats the steps around SentencePiece models the same way. It has two flags: `add_space_prefix`
+ * puts a space before a text and after every special token, even before another space; `remove_extra_whitespaces`, for
+ * Unigram only, strips spaces at both ends and collapses repeated ones. It does not split words at spaces.
  */
 import { isObject } from "../../api/json.ts";
 import { shown } from "../../api/option-kinds.ts";
@@ -14,10 +14,10 @@ type Step = Readonly<Record<string, unknown>>;
 const SPACE = "▁";
 const REMEDY = "put SentencePiece's own file, tokenizer.model, beside it";
 
-/** What makes a text's spaces; `charsmap` in base64. */
+/** Handling of spaces; `charsmap` in base64. */
 export type Spaces = { prefix: boolean; collapses: boolean; charsmap?: string };
 
-/** Of byte pairs with a fall-back to bytes. Errors: `invalid_option` for a part that is not carried */
+/** For BPE with byte fallback. Errors: `invalid_option` for a part that a GGUF cannot represent */
 export function bytePairSpaces(tokenizer: TokenizerJson): Spaces {
   const { normalizers, preTokenizers, model } = tokenizer;
   checkJoins(model);
@@ -44,7 +44,7 @@ export function bytePairSpaces(tokenizer: TokenizerJson): Spaces {
   return { prefix: prepends >= 0, collapses: false };
 }
 
-/** Of unigrams. Errors: `invalid_option` for a part that is not carried */
+/** For Unigram. Errors: `invalid_option` for a part that a GGUF cannot represent */
 export function unigramSpaces(tokenizer: TokenizerJson): Spaces {
   const { normalizers, preTokenizers, model } = tokenizer;
   if (model.byte_fallback === true)
@@ -92,7 +92,7 @@ function isMetaspace({ type }: Step): boolean {
   return type === "Metaspace";
 }
 
-/** Older files have `add_prefix_space` for it. */
+/** Older files have `add_prefix_space` instead. */
 function prefixOf({ prepend_scheme: scheme, add_prefix_space: adds }: Step) {
   return scheme ?? (adds === false ? "never" : "always");
 }
@@ -113,7 +113,7 @@ function checkMetaspace(step: Step, { model }: TokenizerJson): void {
     throw notCarried(`a Metaspace of \`split\` beside the piece ${shown(across)}`, "llama.cpp cuts no words, and finds it in a text"); // prettier-ignore
 }
 
-/** Spaces as SentencePiece writes them. */
+/** Replaces spaces by SentencePiece's symbol. */
 export function writesSpaces({ type, pattern, content }: Step): boolean {
   return (
     type === "Replace" &&
@@ -123,7 +123,7 @@ export function writesSpaces({ type, pattern, content }: Step): boolean {
   );
 }
 
-/** Spaces that repeat become one. */
+/** Collapses repeated spaces. */
 function isRepeated({ type, pattern, content }: Step): boolean {
   return (
     type === "Replace" &&
@@ -133,7 +133,7 @@ function isRepeated({ type, pattern, content }: Step): boolean {
   );
 }
 
-/** Gemma's, of which there are none where they have been written otherwise. */
+/** Gemma's; without effect once spaces have been replaced. */
 function cutsAtSpaces({ type, pattern }: Step): boolean {
   return type === "Split" && isObject(pattern) && pattern.String === " ";
 }

@@ -1,4 +1,4 @@
-/** Signs around a text and tokens that are found in it, as a tokenizer.json has them and llama.cpp does too. */
+/** Checks that llama.cpp treats special tokens around a text and added tokens in it the same way. */
 import { isObject } from "../../api/json.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { notCarried } from "./not-carried.ts";
@@ -6,12 +6,12 @@ import type { TokenizerJson } from "./tokenizer-json.ts";
 
 type Step = Readonly<Record<string, unknown>>;
 
-/** The texts of the signs before a text and behind it. */
+/** Texts of the tokens before and after a text. */
 export type Signs = { bos?: string; eos?: string };
 
-/** Errors: `invalid_option` for what is not one sign before and one behind at most */
+/** Errors: `invalid_option` for anything but at most one token before and one after */
 export function signsAround({ postProcessors }: TokenizerJson): Signs {
-  // ByteLevel's changes where a token stands in the text, and no token.
+  // ByteLevel changes offsets only, not tokens.
   const steps = postProcessors.filter(({ type }) => type !== "ByteLevel");
   if (steps.length === 0) return {};
   const items = steps.length === 1 ? itemsOf(steps[0]!) : undefined;
@@ -22,10 +22,10 @@ export function signsAround({ postProcessors }: TokenizerJson): Signs {
   return { ...(bos !== undefined && { bos }), ...(eos !== undefined && { eos }) }; // prettier-ignore
 }
 
-/** Where the text itself stands among signs. */
+/** The position of the text in a template. */
 const TEXT = Symbol("text");
 
-/** Undefined for a step that is none of these. */
+/** Undefined for other kinds of steps. */
 function itemsOf(step: Step): (string | typeof TEXT)[] | undefined {
   const { type, single, cls, sep } = step;
   if (type === "BertProcessing" || type === "RobertaProcessing") {
@@ -49,7 +49,7 @@ function itemsOf(step: Step): (string | typeof TEXT)[] | undefined {
   return items.every((item) => item !== undefined) ? items : undefined;
 }
 
-/** Errors: `invalid_option` for an added token that llama.cpp finds elsewhere */
+/** Errors: `invalid_option` for an added token that llama.cpp would find at other places */
 export function checkAdded({ added }: TokenizerJson): void {
   for (const token of added) {
     const rule = (["single_word", "lstrip", "rstrip"] as const).find(
@@ -60,9 +60,12 @@ export function checkAdded({ added }: TokenizerJson): void {
   }
 }
 
-/** Errors: `invalid_option` for one that is looked for in a text that a normalizer has changed: llama.cpp looks before */
+/**
+ * llama.cpp finds added tokens before normalizing. Errors: `invalid_option` for a token that is found after a
+ * normalizer that matters
+ */
 export function checkFoundBefore({ added, normalizers }: TokenizerJson): void {
-  // Composing changes no sign of these, and spaces are written alike in both.
+  // NFC does not change such tokens, and replacing spaces changes token and text alike.
   const changed = normalizers.find(
     ({ type, pattern }) =>
       type !== "NFC" &&

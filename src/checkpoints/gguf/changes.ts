@@ -1,11 +1,11 @@
-/** Values that llama.cpp has otherwise than transformers. */
+/** Values that llama.cpp stores differently from transformers. */
 import type { Pointer } from "../../kernels/arena.ts";
 import { exp } from "../../kernels/elementwise.ts";
 import { kernels } from "../../kernels/runtime.ts";
 import type { PieceWriter } from "../../formats/blocks/quantized-sections.ts";
 import type { Change } from "./names.ts";
 
-/** Writes what `change` makes of a piece. */
+/** Applies `change` before writing. */
 export function changed(writer: PieceWriter, change: Change): PieceWriter {
   return {
     ...writer,

@@ -1,4 +1,4 @@
-/** What becomes of each tensor of a directory in the GGUF that is made of it. */
+/** Decides the type of each tensor in the GGUF made from a directory. */
 import { AppError } from "../../api/errors.ts";
 import type { GgufOutput } from "../../api/scheme.ts";
 import { ggufTensor } from "../../formats/containers/gguf-file.ts";
@@ -50,9 +50,8 @@ export type DecidedTensor = MadeTensor & {
 export type DecidedGguf = { model: GgufModel; tensors: DecidedTensor[] };
 
 /**
- * Patterns call tensors by llama.cpp's names or by the checkpoint's.
- * Errors: those of `ggufModel`, `madeTensors`; `invalid_option` for a pattern that does nothing;
- * `unsupported_dtype`
+ * Patterns match llama.cpp's names or the checkpoint's. Errors: those of `ggufModel`, `madeTensors`; `invalid_option`
+ * for a pattern without effect; `unsupported_dtype`
  */
 export function decideGgufDirectory(
   checkpoint: Checkpoint,
@@ -70,7 +69,7 @@ export function decideGgufDirectory(
     if (!isAsked(tensor, called, selection, rules))
       return keptAs(tensor, "not asked for");
     const choice = { include: selection.include, output, types: rules };
-    // What is read of F64 is F32.
+    // F64 is read as F32.
     const head =
       tensor.dtype === "F64" ? { ...tensor, dtype: "F32" as const } : tensor;
     const { becomes, reason } = decideGguf(head, called, choice);
@@ -81,7 +80,7 @@ export function decideGgufDirectory(
   return { model, tensors };
 }
 
-/** Errors: `invalid_option` where the model has none of the name */
+/** Errors: `invalid_option` if the model has no tensor of this name */
 export function tensorOf(
   { tensors }: DecidedGguf,
   name: string,
@@ -94,7 +93,7 @@ export function tensorOf(
   );
 }
 
-/** Of a tensor in the GGUF, without what pads it. */
+/** Bytes of a tensor in the GGUF, without padding. */
 export function decidedBytes({ name, shape, becomes }: DecidedTensor): number {
   return ggufTensorBytes(ggufTensor({ name, shape, dtype: becomes }));
 }
@@ -112,7 +111,7 @@ function isAsked(
   return toldType(rules, called, tensor) !== undefined;
 }
 
-/** What stays has its own type, but for what llama.cpp takes as F32 alone, or its converter writes so. */
+/** A tensor that is not quantized keeps its type, except where llama.cpp requires F32, or its converter writes it. */
 function keptAs(tensor: MadeTensor, reason: string): DecidedTensor {
   const { name, shape, dtype, change } = tensor;
   const { kind } = ggufRole(name, shape.toReversed());
@@ -124,7 +123,7 @@ function keptAs(tensor: MadeTensor, reason: string): DecidedTensor {
   return { ...tensor, becomes: wantsF32 ? "F32" : dtype, reason };
 }
 
-/** The checkpoint's tensors, those in blocks or FP8 by the names that they decode to. */
+/** The checkpoint's tensors; quantized ones under the names of their decoded tensors. */
 function sourcesOf(checkpoint: Checkpoint): Source[] {
   const tensors = checkpoint.tensors.filter(({ name }) => isParameter(name));
   const { packed, float8, others } = storedBlocks({ ...checkpoint, tensors });
@@ -137,7 +136,7 @@ function sourcesOf(checkpoint: Checkpoint): Source[] {
     }),
     ...Array.from(float8, ([name, own]): Source => {
       const { shape } = own.weight;
-      // Those that stay are what they become for other loaders.
+      // Those that are not quantized to MXFP4 become BF16, as for other loaders.
       return {
         name,
         shape,
@@ -159,8 +158,8 @@ function sourcesOf(checkpoint: Checkpoint): Source[] {
 }
 
 /**
- * With the head that the model has: one of its own, or llama.cpp takes the table of tokens, which is copied where
- * it is to be scaled.
+ * Adds the output head if necessary. Without one, llama.cpp uses the token embedding, which is copied if it must be
+ * scaled.
  */
 function withHead(
   made: readonly MadeTensor[],

@@ -1,6 +1,6 @@
 /**
- * FP8 in a tensor that is made for llama.cpp: its rows may stand in another order there, be some of those that
- * are stored, or be those of several tensors, and each code keeps the scale of the place where it lay.
+ * FP8 weights of a tensor made for llama.cpp. Its rows may be reordered, selected, or stacked from several tensors;
+ * each code needs the scale of its original position.
  */
 import type {
   Float8Tensor,
@@ -13,20 +13,20 @@ import type { RowSelection } from "./names.ts";
 
 export type Float8Source = {
   type: Float8Type;
-  /** None where codes are values. */
+  /** Missing if codes are values. */
   scales?: {
     dtype: ScaleDtype;
-    /** Of what is stored, whose scales are of `grid`. */
+    /** Shape as stored, to which `grid` applies. */
     shape: readonly number[];
     grid: ScaleGrid;
-    /** Elements as they come, of which each tensor gives so many. */
+    /** Number of elements per source tensor, in the new order. */
     elements: number;
-    /** Where one of them lies in its tensor, and how many follow it there as they come. */
+    /** The stored position of an element of the new order, and how many of the following ones are adjacent there. */
     lie: (element: number) => { at: number; run: number };
   };
 };
 
-/** Of the rows along `axis` those that are selected, in their order. */
+/** Selected rows along `axis`, in their new order. */
 export function float8Source(
   { weight: { shape }, type, scale }: Float8Tensor,
   axis: number,
@@ -51,7 +51,7 @@ export function float8Source(
   return { type, scales: { dtype: tensor.dtype, shape, grid, elements, lie } };
 }
 
-/** How many of a matrix's rows are taken, and where each is. */
+/** The number of rows taken of a matrix, and the stored row of each. */
 function order(
   rows: number,
   selection: RowSelection | undefined,
@@ -69,7 +69,7 @@ function order(
   };
 }
 
-/** Several that are alike, one behind the other. */
+/** Stacks `count` tensors of the same kind. */
 export function stackedFloat8(
   { type, scales }: Float8Source,
   count: number,
@@ -93,7 +93,7 @@ export function stackedFloat8(
   };
 }
 
-/** What two that are stacked have in common. */
+/** Equal for tensors that can be stacked. */
 export function float8Kind({ type, scales }: Float8Source): string {
   return JSON.stringify([type, scales?.dtype, scales?.grid]);
 }

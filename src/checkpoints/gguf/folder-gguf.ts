@@ -1,4 +1,4 @@
-/** A folder as one GGUF: its tensors, its config and its tokenizer. */
+/** Converts a folder to one GGUF: tensors, config and tokenizer. */
 import { checkConfigSizes } from "../config-sizes.ts";
 import { withDefaults } from "../../api/option-kinds.ts";
 import { QUANTIZE_OPTIONS, SELECTION_OPTIONS } from "../../api/options.ts";
@@ -16,7 +16,7 @@ import {
 import { type GgufPlan, planGguf } from "./gguf-plan.ts";
 import { vocabularyPairs } from "./vocabulary.ts";
 
-/** What is asked for. */
+/** The choices of a request. */
 export function ggufChoices(
   options: QuantizeOptions,
 ): GgufChoices & { scheme: Scheme } {
@@ -28,7 +28,7 @@ export function ggufChoices(
   };
 }
 
-/** `name`: what the model is called. Errors: those of `readFolder`, `decideGgufDirectory`, `planGguf`, `vocabularyPairs` */
+/** `name`: the model's name. Errors: those of `readFolder`, `decideGgufDirectory`, `planGguf`, `vocabularyPairs` */
 export async function planFolderGguf(
   folder: Folder,
   name: string,

@@ -1,4 +1,4 @@
-/** Gemma, 2 and 3. */
+/** Gemma, Gemma 2 and Gemma 3. */
 import { type GgufArchitecture, checkLayerTypes } from "./architecture.ts";
 import {
   decoderPairs,
@@ -27,7 +27,7 @@ function gemma(
   };
 }
 
-/** Of Gemma 2 and 3: its graph divides by the root of a head's length. */
+/** For Gemma 2 and 3: llama.cpp's graph scales by 1/√(head length). */
 function slidingPairs(config: Hyperparameters, period: number): Pairs {
   config.require("query_pre_attn_scalar", headLength(config));
   checkLayerTypes(config, period);

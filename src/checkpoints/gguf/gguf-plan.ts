@@ -1,6 +1,6 @@
 /**
- * A model's directory as one GGUF. A tensor's bytes depend on its values, the options and its place among the
- * GGUF's names; never on how the checkpoint's files are cut.
+ * Plans the conversion of a model's directory to one GGUF. A tensor's bytes depend on its values, the options and its
+ * position among the GGUF's names; never on how the checkpoint is split into files.
  */
 import type { Scheme } from "../../api/scheme.ts";
 import { layoutOf } from "../../formats/blocks/block-layouts.ts";
@@ -38,20 +38,19 @@ import type { Pairs } from "./hyperparameters.ts";
 import { heldOf, sectionsOf } from "./gguf-sections.ts";
 
 export type GgufPlan = {
-  /** What `conversion` takes, in order. */
+  /** Input of `conversion`, in order. */
   reads: readonly TensorRead[];
   /** Of the whole file. */
   totalBytes: number;
-  /** What is held in memory for the plan's sake. */
+  /** Held in memory. */
   head: Uint8Array;
-  /** From its start. */
+  /** Starts the conversion from the beginning. */
   conversion: () => Conversion;
 };
 
 /**
- * `vocabulary`: the keys of the tokenizer; `name`: what the model is called.
- * Errors: `invalid_option` for a scheme that llama.cpp does not decode; `nothing_to_convert` where all stay, and
- * no types were told
+ * `vocabulary`: the tokenizer's keys; `name`: the model's name. Errors: `invalid_option` for a scheme that llama.cpp
+ * cannot decode; `nothing_to_convert` if no tensor is quantized and no types were given
  */
 export function planGguf(
   { model, tensors }: DecidedGguf,
@@ -110,7 +109,7 @@ export function planGguf(
         return padded(own, paddingOf({ name: called, dtype, shape }));
       });
       if (computed) {
-        // It has no bytes to be read, so it goes before the first that has.
+        // It has no input, so it is written before the first section that has.
         const first = sections[0]!;
         const bytes = paddedFloats(computed.values);
         sections[0] = () => after(bytes, first());

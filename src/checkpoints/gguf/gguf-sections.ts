@@ -1,4 +1,4 @@
-/** How a tensor of a checkpoint becomes one of a GGUF. */
+/** The sections that convert a tensor of a checkpoint to one of a GGUF. */
 import type { Scheme } from "../../api/scheme.ts";
 import { roundingKey } from "../../formats/blocks/block-pieces.ts";
 import { checkSize, oneRow, rowsOf } from "../../formats/blocks/block-rows.ts";
@@ -69,7 +69,7 @@ export function sectionsOf(
   return writtenBy(tensor, writer, pool, 2 * place, watch);
 }
 
-/** What `writer` makes of floats or FP8, as llama.cpp has them. Two holds of `pool`, from `hold` on. */
+/** Converts floats or FP8 with `writer`. Uses two holds of `pool`, from index `hold` on. */
 export function writtenBy(
   tensor: DecidedTensor,
   writer: PieceWriter,
@@ -110,7 +110,7 @@ function floatsWritten(
   );
 }
 
-/** Of a tensor: a matrix that is turned, and scales until what they are of has come. */
+/** Bytes held for a tensor: a matrix to transpose, and scales until their elements arrive. */
 export function heldOf(tensor: DecidedTensor): number {
   const { name, shape, becomes, turned, reads } = tensor;
   const matrix = { name, shape: shape.slice(-2), dtype: becomes };

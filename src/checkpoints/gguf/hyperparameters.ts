@@ -1,11 +1,11 @@
-/** What a config.json says of a model, read with a word on what is missing or is not what llama.cpp computes. */
+/** Reads a model's config.json, with errors for missing values and those that llama.cpp does not support. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { GgufValue } from "../../formats/containers/gguf-writer.ts";
 import { isObject } from "../../api/json.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
 
-/** Key-values of a GGUF, without the architecture's name before them. */
+/** Key-value pairs of a GGUF, without the architecture's prefix. */
 export type Pairs = readonly (readonly [key: string, value: GgufValue])[];
 
 export class Hyperparameters {
@@ -15,13 +15,13 @@ export class Hyperparameters {
     this.#config = config;
   }
 
-  /** The first of these that there is. */
+  /** The first of these keys with a number. */
   maybe(...keys: string[]): number | undefined {
     const values = keys.map((key) => this.#config[key]);
     return values.find((value) => typeof value === "number");
   }
 
-  /** Errors: `malformed_body` where there is none */
+  /** Errors: `malformed_body` if none has a number */
   number(...keys: string[]): number {
     const found = this.maybe(...keys);
     if (found !== undefined) return found;
@@ -40,7 +40,7 @@ export class Hyperparameters {
     return isObject(value) ? value : undefined;
   }
 
-  /** Errors: `invalid_option` where a key has a value that llama.cpp does not compute with */
+  /** Errors: `invalid_option` if the key has a value that llama.cpp does not support */
   require(key: string, ...values: unknown[]): void {
     const value = this.#config[key];
     if (value === undefined || value === null || values.includes(value)) return;
@@ -68,7 +68,7 @@ export function headLength(config: Hyperparameters): number {
   return config.number("hidden_size") / config.number("num_attention_heads");
 }
 
-/** Of a decoder with RMS norms and rotary positions. */
+/** For a decoder with RMSNorm and rotary positions. */
 export function decoderPairs(config: Hyperparameters): Pairs {
   const heads = config.number("num_attention_heads");
   const length = headLength(config);
@@ -90,7 +90,7 @@ export function decoderPairs(config: Hyperparameters): Pairs {
   ];
 }
 
-/** Of layers with experts. */
+/** For layers with experts. */
 export function expertPairs(config: Hyperparameters): Pairs {
   return [
     ["expert_count", uint32(config.number("num_local_experts", "num_experts"))],

@@ -1,4 +1,4 @@
-/** Which tensors a GGUF has, each of which tensors of the checkpoint, and how it lies in them. */
+/** The tensors of a GGUF: which tensors of the checkpoint each is made of, and which of their bytes are read. */
 import { AppError } from "../../api/errors.ts";
 import type { Float8Tensor } from "../../formats/blocks/fp8-scales.ts";
 import { quoted } from "../../formats/containers/malformed.ts";
@@ -20,47 +20,47 @@ import {
   type RowSelection,
 } from "./names.ts";
 
-/** A tensor of the checkpoint: floats in one part, or blocks of MXFP4 or FP8 with their scales in one or two. */
+/** A tensor of the checkpoint: floats in one part, or MXFP4 or FP8 with scales in one or two parts. */
 export type Source = {
   name: string;
-  /** Of blocks, as they decode. */
+  /** For quantized ones, the decoded shape. */
   shape: readonly number[];
-  /** Of FP8, what stays of it becomes. */
+  /** For FP8, the dtype if it is not quantized to MXFP4. */
   dtype: FloatDtype | "MXFP4";
   float8?: Float8Tensor;
-  /** In the order in which they are taken: scales before elements. */
+  /** In reading order: scales before elements. */
   parts: readonly CheckpointTensor[];
 };
 
 export type MadeTensor = {
   name: string;
-  /** As a layer contracts it: the last is `in`. */
+  /** The last dimension is the contracted one, `in`. */
   shape: readonly number[];
   dtype: Source["dtype"];
-  /** Of the checkpoint, in the order in which they are stacked. */
+  /** Names in the checkpoint, in stacking order. */
   sources: readonly string[];
-  /** Of the source's parts, those of the first one behind the other, then those of the second. */
+  /** Per part of the sources: the first part of all sources, then the second. */
   reads: readonly (readonly TensorRead[])[];
-  /** How what is read of FP8 becomes values. */
+  /** How FP8 codes become values. */
   float8: Float8Source | undefined;
-  /** What is read is [.., in, out]. */
+  /** The data read is [.., in, out]. */
   turned: boolean;
   change: Change | undefined;
 };
 
-/** Buffers that are no parameters. */
+/** Buffers that are not parameters. */
 const NOT_PARAMETERS =
   /(^|\.)(attn\.(masked_)?bias|rotary_emb\.inv_freq|inv_freq|position_ids)$/;
 export function isParameter(name: string): boolean {
   return !NOT_PARAMETERS.test(name);
 }
 
-/** Other names of the table of tokens, which T5's files may have beside it. */
+/** Further names of T5's token embedding, which its files may contain too. */
 const SHARED_AGAIN = /^(encoder|decoder)\.embed_tokens\.weight$/;
 
 /**
- * By name. Errors: `invalid_option` for a tensor that the model does not have in llama.cpp;
- * `shape_mismatch` for experts that do not stack
+ * Ordered by name. Errors: `invalid_option` for a tensor that llama.cpp's model does not have; `shape_mismatch` for
+ * experts that cannot be stacked
  */
 export function madeTensors(
   sources: readonly Source[],
@@ -90,7 +90,7 @@ export function madeTensors(
     .toSorted((a, b) => compareNames(a.name, b.name));
 }
 
-/** What one source gives. */
+/** What one source contributes. */
 type Piece = Omit<MadeTensor, "name" | "sources"> & { source: string };
 
 function pieceOf(
@@ -100,7 +100,7 @@ function pieceOf(
   const isTurned =
     turned === true && source.dtype !== "MXFP4" && source.shape.length > 1;
   const { dtype, parts, shape: stored, float8 } = source;
-  // Rows of a vector are its values.
+  // The rows of a vector are its values.
   const axis =
     isTurned || stored.length < 2 || isBias(source)
       ? stored.length - 1
@@ -115,7 +115,7 @@ function pieceOf(
     shape: squeezed ? shape.filter((size) => size !== 1) : shape,
     dtype,
     reads: parts.map((part, i) => {
-      // A few scales are read whole, whichever rows are taken.
+      // Scales are few, and always read as a whole.
       const isWhole = float8 !== undefined && i < parts.length - 1;
       return readsOf(part, outer, stored[axis]!, isWhole ? undefined : rows);
     }),
@@ -143,7 +143,7 @@ function selectedRows(
   );
 }
 
-/** Where the selected ones lie of `outer` times `rows` rows of a part. */
+/** The ranges of the selected rows in a part of `outer` · `rows` rows. */
 function readsOf(
   { file, start, end }: CheckpointTensor,
   outer: number,
@@ -200,7 +200,7 @@ function stacked(
   };
 }
 
-/** As the checkpoint has it. */
+/** The dtype in the checkpoint. */
 export function storedDtype({
   dtype,
   float8,

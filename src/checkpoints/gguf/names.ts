@@ -1,34 +1,34 @@
 /**
- * What llama.cpp calls the tensors of transformers' models, and how each is stored there. Sources: its
- * src/llama-arch.cpp and src/models/, and gguf-py's tensor_mapping.py for transformers' names.
+ * llama.cpp's names of transformers' tensors, and their layout. Sources: its src/llama-arch.cpp and src/models/, and
+ * gguf-py's tensor_mapping.py for transformers' names.
  */
 import { headLength, type Hyperparameters } from "./hyperparameters.ts";
 
-/** Which rows of an output's are taken, and in which order. */
+/** Selected output rows, in order. */
 export type RowSelection =
-  /** Of every `of` rows. */
+  /** Of each `of` consecutive rows. */
   | { of: number; taken: readonly number[] }
-  /** The first or the second half of each matrix. */
+  /** The first or second half of each matrix. */
   | { half: 0 | 1 };
 
-/** `plus-one`: of a norm that transformers adds one to; `minus-exp`: −e^x. */
+/** `plus-one`: for norms to whose weights transformers adds one; `minus-exp`: −e^x. */
 export type Change = "plus-one" | "minus-exp" | { times: number };
 
-/** Where a tensor of a checkpoint goes. */
+/** What a tensor of a checkpoint becomes. */
 export type Destination = {
-  /** Its name, or its module's; `#` is the number of the layer. */
+  /** The name of the tensor, or of its module; `#` is the layer's number. */
   to: string;
-  /** Floats are stored [in, out], or experts [E, in, out]. */
+  /** Floats are stored as [in, out], or [E, in, out] for experts. */
   turned?: true;
   rows?: RowSelection;
   change?: Change;
-  /** Without dimensions of one element. */
+  /** Drops dimensions of size 1. */
   squeezed?: true;
 };
 
 /**
- * By name, or by a module's name for its weight and its bias; `#` stands for numbers: the layer's and, of an
- * expert's tensor, the expert's, which are stacked.
+ * By a tensor's name, or a module's for its weight and bias; `#` stands for numbers: the layer's and, for experts,
+ * which are stacked, the expert's.
  */
 export type Names = Readonly<
   Record<string, string | Destination | readonly Destination[]>
@@ -55,8 +55,8 @@ const QK_NORMS: Names = {
 };
 
 /**
- * llama.cpp turns neighbouring channels of a head of Llama's as a pair, transformers those that are half a
- * head apart: its rows are put beside each other.
+ * For Llama, llama.cpp rotates neighbouring channels of a head, transformers those half a head apart: rows are
+ * interleaved.
  */
 export function llamaNames(config: Hyperparameters): Names {
   const half = headLength(config) / 2;
@@ -81,7 +81,7 @@ export function mixtralNames(config: Hyperparameters): Names {
   };
 }
 
-/** Experts in one tensor, gate above up. */
+/** All experts in one tensor, gate before up. */
 const STACKED: Names = {
   "model.layers.#.mlp.experts.gate_up_proj": [
     { to: "blk.#.ffn_gate_exps.weight", rows: { half: 0 } },
@@ -135,7 +135,7 @@ export const GEMMA3: Names = {
   "model.layers.#.self_attn.k_norm": plusOne("blk.#.attn_k_norm"),
 };
 
-/** Even rows of `gate_up_proj` are gates. */
+/** Even rows of `gate_up_proj` are the gate's. */
 const EVEN: RowSelection = { of: 2, taken: [0] };
 const ODD: RowSelection = { of: 2, taken: [1] };
 
@@ -201,7 +201,7 @@ export const T5: Names = {
   "decoder.block.#.layer.1.layer_norm": "dec.blk.#.cross_attn_norm",
 };
 
-/** `last`: which of a block's layers is its feed-forward network. */
+/** `last`: the index of the block's feed-forward network. */
 function t5Stack(theirs: string, own: string, last: number): Names {
   const from = `${theirs}.block.#.layer`;
   const to = `${own}.blk.#`;
@@ -221,7 +221,7 @@ function t5Stack(theirs: string, own: string, last: number): Names {
   };
 }
 
-/** What a tensor's destinations are; undefined where the model has none of its name. */
+/** A tensor's destinations; undefined if the model has no tensor of this name. */
 export function destinationsOf(
   names: Names,
   name: string,
@@ -243,12 +243,12 @@ export function destinationsOf(
   return { destinations, expert };
 }
 
-/** The table's entry, the numbers in its places of `#`, and what stands behind a module's name. */
+/** The table's entry, the numbers matched by `#`, and the suffix after a module's name. */
 function lookUp(
   names: Names,
   name: string,
 ): { entry: Names[string]; suffix: string; numbers: number[] } | undefined {
-  // GPT-2 is stored with the name of the model within in front, and without.
+  // GPT-2's names may have the prefix `transformer.`.
   const parts = name.replace(/^transformer\./, "").split(".");
   const leaf = parts.at(-1)!;
   const ends = leaf === "weight" || leaf === "bias" ? [0, 1] : [0];
@@ -265,7 +265,7 @@ function lookUp(
   return undefined;
 }
 
-/** Which parts are numbers: all, or the first, since T5's layers have numbers that are names. */
+/** Which parts are numbers: all, or only the first, since T5's names contain fixed numbers. */
 function placesOf(parts: readonly string[]): number[][] {
   const all = parts.flatMap((part, i) => (/^\d+$/.test(part) ? [i] : []));
   return all.length > 1 ? [all, all.slice(0, 1)] : [all];

@@ -1,6 +1,6 @@
 import { AppError } from "../../api/errors.ts";
 
-/** For a part of tokenizer.json that a GGUF has no key for, and that llama.cpp would cut a text without. */
+/** For a part of tokenizer.json that a GGUF cannot represent, so that llama.cpp would tokenize differently. */
 export function notCarried(
   part: string,
   why: string,

@@ -1,6 +1,6 @@
 /**
- * Which of llama.cpp's pre-tokenizers cuts text as a tokenizer.json says, by the expressions that it has: their
- * names are all that a GGUF tells of them (llama.cpp, src/llama-vocab.cpp).
+ * Maps the pre-tokenizer of a tokenizer.json to llama.cpp's name of an equal one, by its regular expressions; a GGUF
+ * has only that name (llama.cpp, src/llama-vocab.cpp).
  */
 import { AppError } from "../../api/errors.ts";
 import { isObject } from "../../api/json.ts";
@@ -14,15 +14,15 @@ const TAIL = "\\s*[\\r\\n]+|\\s+(?!\\S)|\\s+";
 const UPPER = "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]";
 const LOWER = "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]";
 
-/** What GPT-2 cuts by, which the step ByteLevel has built in. */
+/** GPT-2's split, built into the step ByteLevel. */
 const GPT2 =
   "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+";
 
-/** Llama 3's and Qwen 2's, which differ in how many digits are one word. */
+/** Of Llama 3 and Qwen 2, which differ in the digits per word. */
 const words = (digits: string) =>
   `${CONTRACTIONS}|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|${digits}| ?[^\\s\\p{L}\\p{N}]+[\\r\\n]*|${TAIL}`;
 
-/** GPT-4o's and Mistral's, which cut at a change of case. */
+/** Of GPT-4o and Mistral, which split at case changes. */
 const cased = (contractions: string, digits: string) =>
   [
     `[^\\r\\n\\p{L}\\p{N}]?${UPPER}*${LOWER}+${contractions}`,
@@ -32,7 +32,7 @@ const cased = (contractions: string, digits: string) =>
     TAIL,
   ].join("|");
 
-/** Steps, one in a line, by the name that llama.cpp has for them. */
+/** Steps, one per line, with llama.cpp's name. */
 const NAMES: ReadonlyMap<string, string> = new Map([
   [GPT2, "gpt-2"],
   [words("\\p{N}{1,3}"), "llama-bpe"],
@@ -42,11 +42,11 @@ const NAMES: ReadonlyMap<string, string> = new Map([
   [`digit\n${GPT2}`, "smollm"],
 ]);
 
-/** Cuts as Qwen 2's and composes nothing; llama.cpp does both alike. */
+/** Splits like Qwen 2's, without NFC; llama.cpp treats both alike. */
 const QWEN2 = "qwen2";
 const UNCOMPOSED_QWEN2 = "deepseek-r1-qwen";
 
-/** Other names that llama.cpp has for what cuts, joins and puts signs alike. */
+/** Other names of llama.cpp with equal splits, merges and special tokens. */
 const ALIASES: Readonly<Record<string, string>> = {
   llama3: "llama-bpe",
   "llama-v3": "llama-bpe",
@@ -54,17 +54,17 @@ const ALIASES: Readonly<Record<string, string>> = {
   "phi-2": "gpt-2",
 };
 
-/** The name that tells whether text is composed, too, where there are two. */
+/** Of two such names, the one that tells whether text is normalized. */
 export function carriedName(name: string, isComposed: boolean): string {
   return name === QWEN2 && !isComposed ? UNCOMPOSED_QWEN2 : name;
 }
 
-/** As Qwen's tokenizers have it, which only their name tells. */
+/** NFC for Qwen's tokenizers, implied by their name. */
 export function normalizerOf(name: string): object | null {
   return name === QWEN2 ? { type: "NFC" } : null;
 }
 
-/** The first of the names that mean the same. Errors: `invalid_option` for none, since llama.cpp cuts otherwise then */
+/** The canonical name. Errors: `invalid_option` for other names */
 export function knownName(name: string | undefined): string {
   if (name === undefined) throw unknownName(name);
   return Object.hasOwn(ALIASES, name) ? ALIASES[name]! : name;
@@ -78,10 +78,10 @@ function unknownName(name: string | undefined): AppError {
   );
 }
 
-/** Those whose words are tokens without any merge, where they are in the vocabulary. */
+/** Pre-tokenizers whose words are tokens without merging, if in the vocabulary. */
 export const IGNORES_MERGES: readonly string[] = ["llama-bpe", "tekken"];
 
-/** Errors: `invalid_option` for steps that llama.cpp has no name for */
+/** Errors: `invalid_option` for steps without a name in llama.cpp */
 export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
   const isBytes = ({ type }: { type?: unknown }) => type === "ByteLevel";
   const last = preTokenizers.length - 1;
@@ -99,7 +99,7 @@ export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
   );
 }
 
-/** The steps of a name, as a tokenizer.json has them. Errors: `invalid_option` for one that is none of these */
+/** The steps of a name, for a tokenizer.json. Errors: `invalid_option` for an unknown name */
 export function preTokenizerSteps(name: string): Record<string, unknown>[] {
   const cut = name === UNCOMPOSED_QWEN2 ? QWEN2 : name;
   const [text] = [...NAMES].find(([, each]) => each === cut) ?? [];
@@ -115,7 +115,7 @@ export function preTokenizerSteps(name: string): Record<string, unknown>[] {
     : [...steps, { ...BYTE_LEVEL, use_regex: false }];
 }
 
-/** The expression that a step cuts by; undefined where it does not cut. */
+/** The regular expression of a step; undefined if it does not split. */
 function stepText(step: Readonly<Record<string, unknown>>): string | undefined {
   const { type, pattern, use_regex: usesRegex, behavior, invert } = step;
   if (type === "ByteLevel") return usesRegex === false ? undefined : GPT2;
@@ -124,7 +124,7 @@ function stepText(step: Readonly<Record<string, unknown>>): string | undefined {
     type === "Split" &&
     isObject(pattern) &&
     typeof pattern.Regex === "string" &&
-    // These patterns leave nothing of a text between two matches.
+    // These patterns match the whole text without gaps.
     (behavior === "Isolated" || (behavior === "Removed" && invert === true))
   )
     return pattern.Regex;

@@ -1,4 +1,4 @@
-/** Qwen2 and Qwen3, dense and of experts. */
+/** Qwen2 and Qwen3, dense and with experts. */
 import { shown } from "../../api/option-kinds.ts";
 import type { GgufArchitecture } from "./architecture.ts";
 import {
@@ -16,13 +16,13 @@ const QWEN: GgufArchitecture = {
   pairs(config) {
     config.require("hidden_act", "silu");
     config.require("use_sliding_window", false);
-    // Of queries, keys and values its graphs take biases, not of what follows attention.
+    // llama.cpp's graphs have biases of queries, keys and values, but not after attention.
     config.require("attention_bias", false);
     return [...decoderPairs(config), ...ropePairs(config)];
   },
 };
 
-/** `normalizes`: whether the shares of the experts that are taken sum to one, which its graph fixes. */
+/** `normalizes`: whether the selected experts' weights are normalized to sum 1, which llama.cpp's graph fixes. */
 function qwenOfExperts(
   name: string,
   names: Names,

@@ -1,4 +1,4 @@
-/** Rotary positions, as config.json has them and as llama.cpp wants them. */
+/** Rotary positions of config.json as GGUF keys. */
 import { attentionOf, yarnAttention } from "../yarn.ts";
 import {
   headLength,
@@ -11,7 +11,7 @@ import {
 
 const DEFAULT_BASE = 10_000;
 
-/** Turns of a pair in the context that yarn begins with, between which it goes over to slower ones. */
+/** YaRN's bounds: rotations of a pair in the original context between which frequencies are interpolated. */
 const YARN_TURNS = { beta_fast: 32, beta_slow: 1 } as const;
 
 type Rope = {
@@ -23,7 +23,7 @@ type Rope = {
 };
 
 /**
- * `of` names the kind of attention where there is a rope for each. `rope_scaling`, as older files have it, goes before
+ * `of`: the kind of attention, if each has its own. Older files' `rope_scaling` takes precedence over
  * `rope_parameters`, as in transformers.
  */
 function ropeOf(config: Hyperparameters, of?: string): Rope {
@@ -43,7 +43,7 @@ function ropeOf(config: Hyperparameters, of?: string): Rope {
   };
 }
 
-/** Of `longrope`, where long texts have those of short ones. */
+/** The factors of `longrope` if those for short and long texts are equal. */
 function soleFactors({ get }: Rope): number[] | undefined {
   const long = get("long_factor");
   if (!Array.isArray(long) || get("attention_factor") !== 1) return undefined;
@@ -56,8 +56,8 @@ function textOf(type: unknown): string {
 }
 
 /**
- * `isRounded`: whether llama.cpp's rounding of yarn's bounds is taken for what config.json says, whatever that is. Errors:
- * `invalid_option` for a scaling that llama.cpp does not have, or has by `freqFactors` alone
+ * `isRounded`: accept llama.cpp's rounding of YaRN's bounds whatever config.json says. Errors: `invalid_option` for a
+ * scaling that llama.cpp lacks, or supports by `freqFactors` only
  */
 export function ropePairs(
   config: Hyperparameters,
@@ -88,7 +88,7 @@ export function ropePairs(
   ];
 }
 
-/** Errors: `invalid_option` for bounds that llama.cpp reads of no such model */
+/** Errors: `invalid_option` for bounds that llama.cpp does not read for such models */
 function yarnPairs(
   config: Hyperparameters,
   { get, number }: Rope,
@@ -105,7 +105,7 @@ function yarnPairs(
   const original =
     number("original_max_position_embeddings") ??
     config.number("max_position_embeddings");
-  // llama.cpp multiplies what follows from the factor by it.
+  // llama.cpp multiplies its own value for the factor by this.
   const attention = yarnAttention(factor, number) / attentionOf(factor);
   return [
     ["rope.scaling.original_context_length", uint32(original)],
@@ -115,7 +115,7 @@ function yarnPairs(
   ];
 }
 
-/** Base frequency of sliding attention, where it has one of its own. */
+/** Base frequency of sliding attention, if it has its own. */
 export function slidingBase(config: Hyperparameters): number | undefined {
   const all = config.object("rope_parameters");
   if (all?.sliding_attention === undefined)
@@ -124,8 +124,8 @@ export function slidingBase(config: Hyperparameters): number | undefined {
 }
 
 /**
- * What each pair's frequency is divided by in Llama 3.1 and later, which llama.cpp takes as a tensor: long waves by
- * `factor`, short ones by one, and those between by a mean of both; undefined for other ropes.
+ * Divisors of each pair's frequency for Llama 3.1 and later, stored as a tensor: `factor` for long wavelengths, 1 for
+ * short ones, interpolated between; the factors themselves for `longrope`; undefined for others.
  */
 export function freqFactors(config: Hyperparameters): Float32Array | undefined {
   const rope = ropeOf(config);

@@ -1,7 +1,7 @@
 /**
- * SentencePiece's own file, a message of protocol buffers (sentencepiece_model.proto): ModelProto {1: pieces
- * {1: piece, 2: score, 3: type}, 2: trainer_spec {3: model_type}, 3: normalizer_spec {2: precompiled_charsmap,
- * 3: add_dummy_prefix, 4: remove_extra_whitespaces}}.
+ * Reads SentencePiece's own file, a protobuf message (sentencepiece_model.proto): ModelProto {1: pieces {1: piece, 2:
+ * score, 3: type}, 2: trainer_spec {3: model_type}, 3: normalizer_spec {2: precompiled_charsmap, 3: add_dummy_prefix,
+ * 4: remove_extra_whitespaces}}.
  */
 import { AppError } from "../../api/errors.ts";
 import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
@@ -9,10 +9,10 @@ import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 const UNIGRAM = 1;
 const BPE = 2;
 
-/** A field's number, and what it has: a number, or bytes. */
+/** A field's number, with a numeric value or bytes. */
 type Field = { number: number; value: number; bytes: Uint8Array };
 
-/** Errors: `malformed_body`; `invalid_option` for a model that llama.cpp does not have */
+/** Errors: `malformed_body`; `invalid_option` for a model type that llama.cpp lacks */
 export function readSentencePieces(
   bytes: Uint8Array,
   file: string,
@@ -62,15 +62,15 @@ export function readSentencePieces(
 }
 
 /**
- * llama.cpp would find those of users in a text before its spaces are signs, and write the signs. By a score above all learned
- * ones they are joined first as others are, which finds the same.
+ * llama.cpp finds user-defined pieces before replacing spaces, and writes SentencePiece's symbol as it is. As normal
+ * pieces with a score above all learned ones they are merged first, which finds the same.
  */
 function asJoined({ text, type, score }: Token): Token {
   const isJoined = type === TOKEN_TYPE.userDefined && text.includes("▁");
   return { text, type: isJoined ? TOKEN_TYPE.normal : type, score };
 }
 
-/** Types are llama.cpp's numbers, which are SentencePiece's. */
+/** llama.cpp's type numbers equal SentencePiece's. */
 function pieceOf(bytes: Uint8Array, file: string): Token {
   const token = { text: "", score: 0, type: 1 };
   for (const field of fieldsOf(bytes, file)) {
@@ -86,7 +86,7 @@ function pieceOf(bytes: Uint8Array, file: string): Token {
   return token;
 }
 
-/** Errors: `malformed_body` where a field ends behind its message */
+/** Errors: `malformed_body` if a field exceeds its message */
 function* fieldsOf(message: Uint8Array, file: string): Generator<Field> {
   let at = 0;
   const varint = (): number => {

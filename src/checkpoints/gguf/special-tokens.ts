@@ -1,4 +1,4 @@
-/** Which tokens begin and end a text, and how a conversation is written: of the files beside a tokenizer. */
+/** Special tokens and chat template, from the files beside a tokenizer. */
 import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
 import type { Folder } from "../read-heads.ts";
@@ -16,7 +16,7 @@ const KEYS = {
   pad: "padding_token_id",
 } as const;
 
-/** Errors: `malformed_body`; `invalid_option` for a text that other signs are put around than these */
+/** Errors: `malformed_body`; `invalid_option` if other tokens than these are put around a text */
 export async function specialPairs(
   folder: Folder,
   tokens: readonly { text: string }[],
@@ -64,13 +64,13 @@ function textOf(token: unknown): string {
   return typeof text === "string" ? text : "";
 }
 
-/** The first of several, as of a model that ends in either. */
+/** The first of several, e.g. of several end tokens. */
 function numberOf(id: unknown): number | undefined {
   const first: unknown = Array.isArray(id) ? id[0] : id;
   return typeof first === "number" && first >= 0 ? first : undefined;
 }
 
-/** Whether a text gets a first token and a last one: as told, or as the tokenizer puts them around it. */
+/** Whether a text gets a first and a last token: as configured, or as the tokenizer's post-processor does. */
 function addedBy(
   around: Signs | undefined,
   { add_bos_token: bos, add_eos_token: eos }: Json,

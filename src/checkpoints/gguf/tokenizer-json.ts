@@ -1,4 +1,4 @@
-/** A tokenizer.json of Hugging Face's tokenizers, as far as a GGUF's vocabulary is made of it. */
+/** The parts of a Hugging Face tokenizer.json from which a GGUF's vocabulary is made. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { isObject, MAX_JSON_LEVELS, parseJson } from "../../api/json.ts";
@@ -19,7 +19,7 @@ type AddedToken = {
 
 export type TokenizerJson = {
   model: Json;
-  /** The steps of each kind, those of a sequence one by one. */
+  /** Steps of each kind; sequences are flattened. */
   normalizers: readonly Json[];
   preTokenizers: readonly Json[];
   decoders: readonly Json[];
@@ -54,7 +54,7 @@ export function parsed(text: string, file: string): Json {
     const json = parseJson(text);
     if (isObject(json)) return json;
   } catch {
-    // Said below.
+    // Reported below.
   }
   throw new AppError(
     "malformed_body",

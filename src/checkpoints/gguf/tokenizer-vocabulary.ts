@@ -1,4 +1,4 @@
-/** The vocabulary of a tokenizer.json, by the kind of its model. */
+/** Converts the vocabulary of a tokenizer.json, by the kind of its model. */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
@@ -13,7 +13,7 @@ import {
 } from "./tokenizer-json.ts";
 import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 
-/** Errors: `malformed_body`; `invalid_option` for a tokenizer that llama.cpp does not have, or has without a part of it */
+/** Errors: `malformed_body`; `invalid_option` for a tokenizer that llama.cpp lacks or would treat differently */
 export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
   const { model, preTokenizers, decoders } = tokenizer;
   checkFoundBefore(tokenizer);
@@ -33,7 +33,7 @@ export function vocabularyOf(tokenizer: TokenizerJson): Vocabulary {
   );
 }
 
-/** Byte pairs whose tokens are bytes, as GPT-2's. */
+/** Byte-level BPE, as of GPT-2. */
 function byteLevel(tokenizer: TokenizerJson): Vocabulary {
   const { normalizers } = tokenizer;
   const tokens = tokensOf(tokenizer);
@@ -41,7 +41,7 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
   const pre = carriedName(preTokenizerOf(tokenizer), hasStep(normalizers, "NFC")); // prettier-ignore
   checkByteLevel(tokenizer, pre, pairs);
   const merges = pairs.map((pair) => pair.join(" "));
-  // llama.cpp wants one at least; no two of its parts make a token.
+  // llama.cpp requires at least one; this one matches nothing, since its result is no token.
   const some =
     merges.length > 0 ? merges : [`${tokens[0]!.text} ${tokens[0]!.text}`];
   return {
@@ -56,8 +56,7 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
 }
 
 /**
- * SentencePiece's byte pairs, as Llama 2's. llama.cpp joins by the score of what comes out, which is here the rank
- * of the merge that makes it.
+ * SentencePiece BPE, as of Llama 2. llama.cpp merges by the score of the result, here the negative rank of the merge.
  */
 function byteFallback(tokenizer: TokenizerJson): Vocabulary {
   const { prefix } = bytePairSpaces(tokenizer);
@@ -90,7 +89,7 @@ function byteFallback(tokenizer: TokenizerJson): Vocabulary {
   };
 }
 
-/** The likeliest pieces, as T5's. */
+/** Unigram: the most probable pieces, as of T5. */
 function unigram(tokenizer: TokenizerJson): Vocabulary {
   const { vocab, unk_id: unknown } = tokenizer.model;
   const isPiece = (each: unknown): each is [string, number] =>

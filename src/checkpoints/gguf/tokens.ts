@@ -1,7 +1,7 @@
-/** A vocabulary as a GGUF has it. */
+/** The vocabulary of a GGUF. */
 import type { Pairs } from "./hyperparameters.ts";
 
-/** What a token is to llama.cpp. */
+/** llama.cpp's token types. */
 export const TOKEN_TYPE = {
   normal: 1,
   unknown: 2,
@@ -14,11 +14,11 @@ export const TOKEN_TYPE = {
 export type Token = { text: string; score: number; type: number };
 
 export type Vocabulary = {
-  /** By id; there may be gaps. */
+  /** By id; may have gaps. */
   tokens: readonly (Token | undefined)[];
-  /** `tokenizer.ggml.model`, and what it needs beside its tokens. */
+  /** `tokenizer.ggml.model` and further keys besides the tokens. */
   pairs: Pairs;
   hasScores: boolean;
-  /** What no piece has is bytes. */
+  /** Unknown characters are encoded as byte tokens. */
   fallsBack?: boolean;
 };

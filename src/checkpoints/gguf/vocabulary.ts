@@ -1,6 +1,6 @@
 /**
- * A GGUF's vocabulary: of the tokenizer.json that lies beside the weights, or of SentencePiece's file. Its tokens
- * are as many as the table has rows.
+ * A GGUF's vocabulary, from the tokenizer.json or SentencePiece file beside the weights. It has as many tokens as the
+ * token embedding has rows.
  */
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
@@ -20,15 +20,15 @@ import {
 import { vocabularyOf } from "./tokenizer-vocabulary.ts";
 import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 
-/** SentencePiece's space. */
+/** SentencePiece's symbol for a space. */
 const SPACE = "▁";
 
 const SENTENCE_PIECE_FILES = ["tokenizer.model", "spiece.model"];
 
 /**
- * All keys of the vocabulary. Without a tokenizer, tokens are called by their ids, since llama.cpp's hosts stop on a
- * file that says that it has none: it takes ids, and of a text it makes nothing.
- * Errors: `malformed_body`, `invalid_option` for a tokenizer that llama.cpp does not have
+ * All keys of the vocabulary. Without a tokenizer, tokens are named by their ids, since programs that use llama.cpp
+ * fail on a file without tokenizer: it accepts ids, but no text. Errors: `malformed_body`, `invalid_option` for a
+ * tokenizer that llama.cpp lacks
  */
 export async function vocabularyPairs(
   folder: Folder,
@@ -89,7 +89,7 @@ async function sentencePieces(folder: Folder): Promise<Vocabulary | undefined> {
   return readSentencePieces(await file.read(0, file.bytes), name);
 }
 
-/** With the tokens that were added to the model's, which are found before it is asked. Errors: `invalid_option` */
+/** Adds the tokenizer's added tokens, which are found before the model is applied. Errors: `invalid_option` */
 function withAdded(
   { tokens, hasScores }: Vocabulary,
   tokenizer: TokenizerJson | undefined,
@@ -103,7 +103,7 @@ function withAdded(
     const isUnknown = own === TOKEN_TYPE.unknown;
     const type = special ? TOKEN_TYPE.control : TOKEN_TYPE.userDefined;
     const hasSpace = hasScores && !special && content.includes(SPACE);
-    // No text has such a sign unless it is written for spaces; then a piece is joined as others are.
+    // A text contains this symbol only if it replaces spaces; otherwise the piece is merged like others.
     const isFound = !hasSpace || (isWritten && normalized);
     if (!isFound && own === undefined)
       throw notCarried(`the added token ${shown(content)}, which is no piece`, `llama.cpp writes its ${SPACE} as they are`); // prettier-ignore
@@ -114,7 +114,7 @@ function withAdded(
   return all;
 }
 
-/** Errors: `invalid_option` for two of one text */
+/** Errors: `invalid_option` for two tokens with the same text */
 function checkDistinct(tokens: readonly Token[]): void {
   const ids = new Map<string, number>();
   for (const [id, { text }] of tokens.entries()) {
@@ -125,7 +125,7 @@ function checkDistinct(tokens: readonly Token[]): void {
   }
 }
 
-/** One for each row; those that the tokenizer does not have are never used. */
+/** One token per row; those that the tokenizer lacks are unused. */
 function filled(tokens: readonly (Token | undefined)[], rows: number): Token[] {
   if (tokens.length > rows)
     throw new AppError(

@@ -1,4 +1,4 @@
-/** Models that have no rotary positions: learned ones, relative ones, or none. */
+/** Models without rotary positions: with learned or relative ones, or none. */
 import type { GgufArchitecture } from "./architecture.ts";
 import { real, uint32 } from "./hyperparameters.ts";
 import { GPT2, MAMBA, T5 } from "./names.ts";
