@@ -3,13 +3,24 @@ import type { RunEvent } from "../api/run-metrics.ts";
 import type { Listener } from "./follow.ts";
 import { lossCurve } from "./loss-curve.ts";
 
-export class LiveCurve implements Listener {
-  readonly #points: { step: number; loss: number }[] = [];
+type Point = { step: number; perToken: number; perByte: number | null };
 
-  /** Lines of the curve; empty until there are two losses. */
+export class LiveCurve implements Listener {
+  readonly #points: Point[] = [];
+
+  /**
+   * Lines of the curve; empty until there are two losses. In nats per byte, which is comparable between tokenizers; in
+   * nats per token if a step has no loss per byte, as in events of an earlier release.
+   */
   lines(): string[] {
     if (this.#points.length < 2) return [];
-    return lossCurve(this.#points).split("\n");
+    const isPerByte = this.#points.every(({ perByte }) => perByte !== null);
+    const points = this.#points.map(({ step, perToken, perByte }) => ({
+      step,
+      loss: isPerByte ? perByte! : perToken,
+    }));
+    const unit = isPerByte ? "nats per byte" : "nats per token";
+    return lossCurve(points, unit).split("\n");
   }
 
   event(event: RunEvent): void {
@@ -18,7 +29,7 @@ export class LiveCurve implements Listener {
       if (later >= 0) this.#points.length = later;
     }
     if (event.type !== "step" || event.metrics.trainLoss === null) return;
-    const { step, trainLoss } = event.metrics;
-    this.#points.push({ step, loss: trainLoss });
+    const { step, trainLoss: perToken, trainNatsPerByte } = event.metrics;
+    this.#points.push({ step, perToken, perByte: trainNatsPerByte ?? null });
   }
 }

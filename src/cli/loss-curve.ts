@@ -14,9 +14,9 @@ type Point = { step: number; loss: number };
 
 /**
  * `points`: at least two, ordered by step. Each column of dots shows the mean of its points; columns without points are
- * interpolated linearly.
+ * interpolated linearly. `unit`: of the losses.
  */
-export function lossCurve(points: readonly Point[]): string {
+export function lossCurve(points: readonly Point[], unit: string): string {
   const [first, last] = [points[0]!.step, points.at(-1)!.step];
   const width = 2 * COLUMNS;
   const height = 4 * ROWS;
@@ -54,8 +54,10 @@ export function lossCurve(points: readonly Point[]): string {
     return `${label.padStart(indent - 1)} ${row.map((bits) => String.fromCharCode(0x2800 + bits)).join("")}`;
   });
   const steps = `step ${first}`;
+  const middle = Math.floor((COLUMNS - unit.length) / 2);
+  const begun = steps.padEnd(middle) + unit;
   return [
     ...lines,
-    " ".repeat(indent) + steps + String(last).padStart(COLUMNS - steps.length),
+    " ".repeat(indent) + begun + String(last).padStart(COLUMNS - begun.length),
   ].join("\n");
 }

@@ -2,6 +2,7 @@
 import { effect } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
+import { lookTroubles } from "./dashboard/choice.ts";
 import { ChartsPanel } from "./dashboard/charts-panel.ts";
 import { NewRun } from "./dashboard/new-run.ts";
 import { RunDetails } from "./dashboard/run-details.ts";
@@ -10,6 +11,7 @@ import { runLabel } from "./dashboard/run-label.ts";
 import { followed, watchRuns } from "./dashboard/runs.ts";
 import { enter } from "./shell/access.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
+import { LinkTroubles } from "./shell/link.ts";
 import { isNarrow } from "./shell/narrow.ts";
 
 function Dashboard() {
@@ -28,6 +30,7 @@ function Dashboard() {
   // In a single column, curves come before the run's details.
   return html`
     <h1 class="visually-hidden">Runs of this edge</h1>
+    <${LinkTroubles} troubles=${lookTroubles.value} />
     <div class="sides">
       ${isNarrow.value && hasCurves ? [shown, side] : [side, shown]}
     </div>

@@ -14,7 +14,8 @@ import {
 import { Client } from "../client/client.ts";
 import { client, credentials, enter, isLetIn } from "./shell/access.ts";
 import { Button } from "./shell/button.ts";
-import { figure } from "./shell/format.ts";
+import { lossWords } from "./shell/format.ts";
+import { trim } from "./shell/inputs.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 import { WAITING_LINES } from "./training/few-connections.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
@@ -39,7 +40,7 @@ function Join({ open }: { open: readonly RunSummary[] }) {
       said.value = messageOf(error);
     }
   };
-  const asked = query.get("run") ?? "";
+  const asked = query.get("run")?.trim() ?? "";
   return html`
     <section class="card">
       <h1>Train in this browser</h1>
@@ -58,6 +59,7 @@ function Join({ open }: { open: readonly RunSummary[] }) {
             list="runs"
             defaultValue=${asked}
             readonly=${invitation !== undefined}
+            onChange=${trim}
           />
         </label>
         <datalist id="runs">
@@ -146,7 +148,9 @@ function Table() {
               <td class="done">${each.done}</td>
               <td>${each.tokens}</td>
               <td>${each.step}</td>
-              <td>${figure(each.loss.value)}</td>
+              <td>
+                ${each.loss.value && lossWords(each.loss.value.perToken, each.loss.value.perByte)}
+              </td>
             </tr>`,
         )}
       </tbody>

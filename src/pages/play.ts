@@ -29,6 +29,7 @@ import { Button } from "./shell/button.ts";
 import { copy } from "./shell/copy.ts";
 import { share } from "./shell/format.ts";
 import { PageFrame } from "./shell/frame.ts";
+import { LinkTroubles } from "./shell/link.ts";
 import { save } from "./shell/save.ts";
 
 /** The user's file, or one of random values. */
@@ -44,6 +45,12 @@ const underWay = signal(0);
 const SLOW_MS = 400;
 const isSlow = signal(false);
 const progress = signal(0);
+/** Read out, which words for what takes no time would be too. */
+const slowWords = signal("");
+effect(() => {
+  if (isSlow.value) slowWords.value = "computing";
+  else if (slowWords.peek()) slowWords.value = "done";
+});
 effect(() => {
   isSlow.value = false;
   progress.value = 0;
@@ -138,16 +145,12 @@ effect(() => {
 function Play() {
   return html`
     <${Form} tensors=${tensors.value} />
-    ${linkTroubles.map(
-      (text) =>
-        html`<p key=${text} role="alert" class="alarm">
-          ${text}; the default is shown
-        </p>`,
-    )}
+    <${LinkTroubles} troubles=${linkTroubles} />
     ${trouble.value && html`<p role="alert" class="alarm">${trouble.value}</p>`}
-    <p role="status" class=${isSlow.value ? "" : "visually-hidden"} id="busy">
+    <p class=${isSlow.value ? "" : "visually-hidden"} id="busy">
       ${underWay.value > 0 ? "computing" : "done"}
     </p>
+    <p role="status" class="visually-hidden" id="slow">${slowWords.value}</p>
     ${
       isSlow.value &&
       html`<progress
@@ -167,7 +170,9 @@ function Play() {
 /** Downloads, link and commands. */
 function Take() {
   const said = useSignal("");
-  const isQuantizing = useSignal(false);
+  /** The share that is done; undefined where no file is being made. */
+  const quantized = useSignal<number | undefined>(undefined);
+  const isQuantizing = quantized.value !== undefined;
   const tried = (words: string, body: () => Promise<string>) => async () => {
     said.value = `${words}…`;
     try {
@@ -179,13 +184,9 @@ function Take() {
   const download = async () => {
     const name = madeFile.value;
     const question = { file: file.value!, options: scheme.value };
-    isQuantizing.value = true;
-    const asked = ask(
-      "quantize",
-      question,
-      (done) => (said.value = `quantizing… ${share(done)}`),
-    );
-    const made = await asked.finally(() => (isQuantizing.value = false));
+    quantized.value = 0;
+    const asked = ask("quantize", question, (done) => (quantized.value = done));
+    const made = await asked.finally(() => (quantized.value = undefined));
     const bytes = await save(new Response(made), name);
     return `saved ${name}, ${bytes.toLocaleString("en")} bytes`;
   };
@@ -197,13 +198,13 @@ function Take() {
     <div class="row">
       <${Button}
         class="main"
-        isIdle=${!file.value || isQuantizing.value}
+        isIdle=${!file.value || isQuantizing}
         onClick=${tried("quantizing", download)}
       >
         Download the file quantized
       </${Button}>
       ${
-        isQuantizing.value &&
+        isQuantizing &&
         html`<button type="button" onClick=${stopQuantizing}>Stop</button>`
       }
       ${
@@ -227,7 +228,10 @@ function Take() {
       >
         Copy as curl
       </button>
-      <span role="status" id="said">${said.value}</span>
+      <span id="said">
+        <span role="status">${said.value}</span>
+        ${isQuantizing && html` <span class="quiet">${share(quantized.value!)}</span>`}
+      </span>
     </div>
     <details>
       <summary>The same from the API</summary>

@@ -41,9 +41,18 @@ async function replay(task: ReplayTask): Promise<void> {
     tell({ type: "step", step: { ...step, results: results ?? null } });
   }
   if (run.step === config.steps) {
-    const { perToken: valLoss } = await run.evaluation();
-    const none = { trainLoss: null, gradNorm: null, results: null };
-    tell({ type: "step", step: { step: run.step, valLoss, ...none } });
+    const { perToken: valLoss, perByte: valNatsPerByte } =
+      await run.evaluation();
+    const step = {
+      step: run.step,
+      trainLoss: null,
+      trainNatsPerByte: null,
+      gradNorm: null,
+      valLoss,
+      valNatsPerByte,
+      results: null,
+    };
+    tell({ type: "step", step });
   }
   tell({ type: "done" });
 }

@@ -5,15 +5,30 @@
 import { effect, signal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
+import { choice } from "../api/option-kinds.ts";
 import type { RunSummary } from "../api/run-status.ts";
 import { Microscope } from "./replay/microscope.ts";
 import { begin, layers, said, steps, stop, worker } from "./replay/replayed.ts";
 import { StepsTable } from "./replay/steps-table.ts";
 import { client, enter, isLetIn } from "./shell/access.ts";
 import { Button } from "./shell/button.ts";
+import { trim } from "./shell/inputs.ts";
+import { LinkReader, LinkTroubles, wholeOption } from "./shell/link.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 
-const query = new URLSearchParams(location.search);
+const link = new LinkReader();
+/** A run has a million steps at most. */
+const MOST = 999_999;
+/** By their names in the address. */
+const FROM = choice(["start", "state"], "What is computed from", "start");
+const STEP = wholeOption("Up to step", 0, MOST, 5);
+const MICROBATCH = wholeOption("Its microbatch", 0, MOST, 0);
+const asked = {
+  run: link.text("run")?.trim() ?? "",
+  from: link.value("from", FROM) ?? FROM.default,
+  step: link.value("step", STEP) ?? STEP.default,
+  microbatch: link.value("microbatch", MICROBATCH) ?? MICROBATCH.default,
+};
 const runs = signal<readonly RunSummary[]>([]);
 
 function Replay() {
@@ -33,7 +48,8 @@ function Replay() {
             name="run"
             required
             list="runs"
-            defaultValue=${query.get("run") ?? ""}
+            defaultValue=${asked.run}
+            onChange=${trim}
           />
         </label>
         <datalist id="runs">
@@ -46,7 +62,7 @@ function Replay() {
           From${" "}
           <select name="from">
             <option value="start">the first step</option>
-            <option value="state" selected=${query.get("from") === "state"}>
+            <option value="state" selected=${asked.from === "state"}>
               the last state that is kept
             </option>
           </select>
@@ -58,7 +74,7 @@ function Replay() {
             type="number"
             min="0"
             required
-            defaultValue=${query.get("step") ?? 5}
+            defaultValue=${asked.step}
           />
         </label>
         <label>
@@ -68,7 +84,7 @@ function Replay() {
             type="number"
             min="0"
             required
-            defaultValue=${query.get("microbatch") ?? 0}
+            defaultValue=${asked.microbatch}
           />
         </label>
         <${Button} class="main" isIdle=${worker.value !== undefined}>
@@ -81,6 +97,7 @@ function Replay() {
           Stop
         </${Button}>
       </form>
+      <${LinkTroubles} troubles=${link.troubles} />
       <p role="status" id="said">${said.value}</p>
       ${steps.value.length > 0 && html`<${StepsTable} />`}
     </section>

@@ -39,8 +39,8 @@ async function train(task: TabTask): Promise<void> {
   const outcome = await joinRun(service, identity, {
     signal,
     waitsAhead: false,
-    onCompleted({ kind, step }, { lossSum, tokens }) {
-      tell({ type: "microbatch", kind, step, lossSum, tokens });
+    onCompleted({ kind, step }, { lossSum, tokens, bytes }) {
+      tell({ type: "microbatch", kind, step, lossSum, tokens, bytes });
     },
     onTrouble: (text) => tell({ type: "trouble", text }),
     turn,

@@ -46,6 +46,7 @@ export type ReplayedStep = {
   microbatches: ReplayedMicrobatch[];
   update: Update;
   trainLoss: number | null;
+  trainNatsPerByte: number | null;
   gradNorm: number;
   /** null unless the step evaluates. */
   valLoss: number | null;
@@ -147,11 +148,13 @@ export class ReplayedRun {
       const kept = keptGradient(gradient);
       applyUpdate(this.#geometry, this.#state, ended.update, kept);
       this.step++;
+      const trained = meanLoss(microbatches);
       return {
         step,
         microbatches,
         ...ended,
-        trainLoss: meanLoss(microbatches).perToken,
+        trainLoss: trained.perToken,
+        trainNatsPerByte: trained.perByte,
         valLoss: evaluated.perToken,
         valNatsPerByte: evaluated.perByte,
       };

@@ -35,6 +35,14 @@ describe("GET /version", () => {
   );
 });
 
+test("every answer tells the server's time, which clients' clocks may be far from", async () => {
+  for (const path of ["/healthz", "/v1/nothing", "/v1/runs"]) {
+    const { headers } = await send(path);
+    const toldMs = Date.parse(headers.get("Date") ?? "");
+    expect(Math.abs(toldMs - Date.now())).toBeLessThan(60_000);
+  }
+});
+
 describe("a request's id", () => {
   test("is new each time, in the answer and in the problem", async () => {
     const ids = new Set<string>();

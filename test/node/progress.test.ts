@@ -3,6 +3,7 @@ import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "vitest";
 import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import { Bar } from "../../src/cli/bar.ts";
+import { LiveCurve } from "../../src/cli/live-curve.ts";
 import { Progress } from "../../src/cli/progress.ts";
 import { timeSpent } from "../../src/cli/time-spent.ts";
 
@@ -90,6 +91,30 @@ describe("progress", () => {
       "",
     ]);
   });
+
+  test.each([
+    ["per byte where each has one", [2, 1.5, 1], "nats per byte", "2.00"],
+    ["per token where one has none", [2, null, 1], "nats per token", "5.00"],
+    ["and after an earlier release", [undefined, 1.5, 1], "nats per token", "5.00"], // prettier-ignore
+  ] as const)(
+    "the curve tells its unit: %s",
+    (_what, perByte, unit, highest) => {
+      const curve = new LiveCurve();
+      for (const [step, trainNatsPerByte] of perByte.entries()) {
+        const told = {
+          ...metrics(step),
+          trainLoss: 5 - step,
+          trainNatsPerByte,
+        };
+        const whole = told as StepMetrics;
+        curve.event({ id: step + 1, timeMs: 0, type: "step", metrics: whole });
+      }
+      const lines = curve.lines();
+      expect(lines[0]).toMatch(new RegExp(`^${highest} `));
+      expect(lines.at(-1)).toMatch(new RegExp(`^ +step 0 +${unit} +2$`));
+      expect(new Set(lines.map(({ length }) => length)).size).toBe(1);
+    },
+  );
 
   test("ends with where the time went, which a run before phases does not tell", () => {
     const steps = [metrics(0), metrics(1), { ...metrics(2), phases: null }];

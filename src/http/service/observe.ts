@@ -1,5 +1,5 @@
 /**
- * For every request: an id, in the answer's `X-Request-Id` and in a problem's `requestId`; counters; and, if
+ * For every request: an id, in the answer's `X-Request-Id` and in a problem's `requestId`; a `Date`; counters; and, if
  * REQUEST_LOG is "1", a line of JSON in the log, without addresses, queries or tokens.
  */
 import type { MiddlewareHandler } from "hono";
@@ -18,6 +18,8 @@ export const observe: MiddlewareHandler<AppEnv> = async (c, next) => {
   await next();
   // Answers not created by the context lack the header; those from objects are immutable, so this creates a copy.
   c.header(HEADER, id);
+  // Times in answers are from this clock. workerd adds no Date by itself.
+  c.header("Date", new Date().toUTCString());
 
   const answered = {
     method: c.req.method,

@@ -108,6 +108,8 @@ export function LineChart(props: Props) {
         role="group"
         aria-label=${`${title}, ${unit}, over ${axis}: ${inWords || "nothing yet"}. Arrows move, plus and minus zoom, Escape shows all.`}
         onKeyDown=${(event: KeyboardEvent) => {
+          // Shortcuts of the browser, such as its own zoom.
+          if (event.ctrlKey || event.altKey || event.metaKey) return;
           const moved = steered(event.key, range ?? spanOf(shown));
           if (!moved) return;
           event.preventDefault();

@@ -14,8 +14,9 @@ import { COLORS, LineChart } from "../charts/line-chart.ts";
 import type { Line } from "../charts/plot-data.ts";
 import { outliers, smoothed } from "../charts/smooth.ts";
 import { Button } from "../shell/button.ts";
+import { WholeInput } from "../shell/inputs.ts";
 import { isNarrow } from "../shell/narrow.ts";
-import { axis, halfLife, isLog, isPerByte, view } from "./choice.ts";
+import { axis, halfLife, isLog, isPerByte, LOOKS, view } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { runLabel } from "./run-label.ts";
 import { followed } from "./runs.ts";
@@ -115,21 +116,11 @@ function Controls() {
         <option>byte</option>
       </select>
     </label>
-    <label>
-      Smoothing, half-life in steps
-      <input
-        type="number"
-        min="0"
-        max="9999"
-        value=${halfLife.value}
-        onInput=${(event: Event) => {
-          const { valueAsNumber, validity } =
-            event.currentTarget as HTMLInputElement;
-          if (validity.valid && Number.isInteger(valueAsNumber))
-            halfLife.value = valueAsNumber;
-        }}
-      />
-    </label>
+    <${WholeInput}
+      option=${LOOKS.smooth}
+      value=${halfLife.value}
+      heard=${(value: number) => (halfLife.value = value)}
+    />
     <label>
       <input
         type="checkbox"

@@ -3,7 +3,9 @@
  * history entry; changing settings does not.
  */
 import { batch, effect, signal } from "@preact/signals";
+import { choice } from "../../api/option-kinds.ts";
 import { AXES, type AxisName } from "../charts/figures.ts";
+import { LinkReader, wholeOption } from "../shell/link.ts";
 
 type Range = readonly [number, number];
 
@@ -19,28 +21,50 @@ export const halfLife = signal(HALF_LIFE);
 /** The visible range of the axis; all of it if undefined. */
 export const view = signal<Range | undefined>(undefined);
 
+/** Messages about invalid values in the URL. */
+export const lookTroubles = signal<readonly string[]>([]);
+
+/** By their names in the address. */
+export const LOOKS = {
+  x: choice(Object.keys(AXES) as AxisName[], "What curves are over", "step"),
+  log: choice([0, 1], "Whether the scale is logarithmic", 0),
+  loss: choice(["token", "byte"], "What losses are by", "token"),
+  smooth: wholeOption("Smoothing, half-life in steps", 0, 9_999, HALF_LIFE),
+};
+
 function readAddress(): void {
-  const query = new URLSearchParams(location.search);
-  const asked = query.get("x") ?? "";
+  const link = new LinkReader();
+  const said = <Name extends keyof typeof LOOKS>(name: Name) =>
+    (link.value(name, LOOKS[name]) ??
+      LOOKS[name].default) as (typeof LOOKS)[Name]["default"];
   batch(() => {
-    chosen.value = [...new Set(query.get("runs")?.split(",").filter(Boolean))];
-    axis.value = Object.hasOwn(AXES, asked) ? (asked as AxisName) : "step";
-    isLog.value = query.get("log") === "1";
-    isPerByte.value = query.get("loss") === "byte";
-    halfLife.value = wholeOr(query.get("smooth"), HALF_LIFE);
-    view.value = rangeIn(query.get("zoom"));
+    chosen.value = [
+      ...new Set(
+        link
+          .text("runs")
+          ?.split(",")
+          .map((run) => run.trim())
+          .filter(Boolean),
+      ),
+    ];
+    axis.value = said("x");
+    isLog.value = said("log") === 1;
+    isPerByte.value = said("loss") === "byte";
+    halfLife.value = said("smooth");
+    view.value = link.read(
+      "zoom",
+      "two numbers as in 10..50, the least first",
+      rangeIn,
+    );
+    lookTroubles.value = link.troubles;
   });
 }
 
-function wholeOr(text: string | null, fallback: number): number {
-  return text !== null && /^\d{1,4}$/.test(text) ? Number(text) : fallback;
-}
-
-/** As in 10..50. */
-function rangeIn(text: string | null): Range | undefined {
-  const [from, to] = (text ?? "").split("..").map(Number.parseFloat);
-  const isRange = Number.isFinite(from) && Number.isFinite(to) && from! < to!;
-  return isRange ? [from!, to!] : undefined;
+function rangeIn(text: string): Range | undefined {
+  const ends = text.split("..").map((end) => (end.trim() ? Number(end) : NaN));
+  const [from, to] = ends as [number, number];
+  const isRange = ends.length === 2 && ends.every(Number.isFinite) && from < to;
+  return isRange ? [from, to] : undefined;
 }
 
 readAddress();

@@ -8,7 +8,11 @@
 import { signal } from "@preact/signals";
 import { AppError, messageOf } from "../../api/errors.ts";
 import type { RunEvent, StepMetrics } from "../../api/run-metrics.ts";
-import { hasEnded, type RunStatus } from "../../api/run-status.ts";
+import {
+  type AuthorState,
+  hasEnded,
+  type RunStatus,
+} from "../../api/run-status.ts";
 import { client } from "../shell/access.ts";
 
 /** Shortest interval between updates of the display. */
@@ -29,6 +33,8 @@ export class FollowedRun {
   /** In order of steps. */
   readonly metrics = signal<readonly StepMetrics[]>([]);
   readonly news = signal<readonly News[]>([]);
+  /** Authors that are not active, whose results are refused. */
+  readonly excluded = signal<ReadonlyMap<string, AuthorState>>(new Map());
   readonly trouble = signal("");
   /** The run does not exist, or was deleted. */
   readonly isGone = signal(false);
@@ -195,8 +201,16 @@ export class FollowedRun {
       this.#heard.push(event);
       if (event.type === "rewind") this.#takeBack(event.step);
       if (event.type === "state") void this.refresh();
+      if (event.type === "author") this.#exclude(event.author, event.state);
     }
     this.#show();
+  }
+
+  #exclude(author: string, state: AuthorState): void {
+    const others = new Map(this.excluded.peek());
+    if (state === "active") others.delete(author);
+    else others.set(author, state);
+    this.excluded.value = others;
   }
 
   #takeBack(step: number): void {

@@ -12,6 +12,8 @@ import {
 } from "../../api/run-config.ts";
 import { client } from "../shell/access.ts";
 import { Button } from "../shell/button.ts";
+import { share } from "../shell/format.ts";
+import { trim } from "../shell/inputs.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { show } from "./choice.ts";
 import { refreshRuns, trouble } from "./runs.ts";
@@ -35,6 +37,8 @@ export function NewRun() {
   const datasets = useSignal<readonly Dataset[]>([]);
   const { said, say, fail } = useSaid(trouble);
   const isBusy = useSignal(false);
+  /** Of a text's tokens. It stands beside what is read out. */
+  const done = useSignal<number | undefined>(undefined);
   const load = async (event: Event) => {
     if (!(event.currentTarget as HTMLDetailsElement).open) return;
     try {
@@ -50,7 +54,7 @@ export function NewRun() {
     const details = form.closest("details")!;
     isBusy.value = true;
     try {
-      const run = await start(told, say);
+      const run = await start(told, say, (share) => (done.value = share));
       show(run);
       // From here on the run exists, even if adding trainers fails.
       const trainers = Number(told.get("trainers"));
@@ -63,6 +67,7 @@ export function NewRun() {
       fail(messageOf(error));
     } finally {
       isBusy.value = false;
+      done.value = undefined;
     }
   };
   const ready = datasets.value.filter(({ state }) => state === "ready");
@@ -122,6 +127,8 @@ export function NewRun() {
           name="run"
           pattern="[a-z0-9][a-z0-9\\-]{0,39}"
           placeholder="one is made"
+          title="Up to 40 small letters, digits and hyphens, no hyphen first"
+          onChange=${trim}
         />
       </label>
       ${SIZES.map(
@@ -141,6 +148,7 @@ export function NewRun() {
       <div class="row">
         <${Button} class="main" isIdle=${isBusy.value}>Start</${Button}>
         <span role="status">${said.value}</span>
+        ${done.value !== undefined && html`<span class="quiet">${share(done.value)}</span>`}
       </div>
     </form>
   </details>`;
@@ -150,6 +158,7 @@ export function NewRun() {
 async function start(
   form: FormData,
   say: (text: string) => void,
+  heard: (share: number) => void,
 ): Promise<string> {
   const api = client();
   const number = (name: string) => Number(form.get(name));
@@ -159,7 +168,7 @@ async function start(
     throw new Error(`Expected a text, got ${file.name}, which is empty`);
   const dataset =
     file.size > 0
-      ? await sendText(file, form.get("tokenizer") as TokenizerName, say)
+      ? await sendText(file, form.get("tokenizer") as TokenizerName, say, heard)
       : (form.get("dataset") as string);
   if (dataset === "")
     throw new Error("Expected a text: choose one that is here, or a file");

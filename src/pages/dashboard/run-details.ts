@@ -2,17 +2,18 @@
 import { html } from "htm/preact";
 import type { RunStatus } from "../../api/run-status.ts";
 import { focusPage } from "../shell/button.ts";
-import { ago, counted, figure, lossWords } from "../shell/format.ts";
+import { counted, figure, lossWords } from "../shell/format.ts";
+import { serverNowMs } from "../shell/server-clock.ts";
 import { ARCHITECTURE_NAMES } from "./architecture-names.ts";
 import { forget } from "./choice.ts";
 import type { FollowedRun } from "./followed-run.ts";
 import { Happened } from "./happened.ts";
-import { hostKind } from "./host-kind.ts";
 import { PhasesPanel } from "./phases.ts";
 import { Actions } from "./run-actions.ts";
 import { Samples } from "./samples.ts";
 import { runLabel } from "./run-label.ts";
 import { stateWords } from "./state-words.ts";
+import { Trainers } from "./trainers.ts";
 import { DEFAULT_ARCHITECTURE } from "../../api/run-config.ts";
 
 export function RunDetails({ followed }: { followed: FollowedRun }) {
@@ -41,7 +42,7 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
             <${Summary} status=${now} />
             <${Actions} followed=${followed} status=${now} />
             <${PhasesPanel} metrics=${followed.metrics.value} />
-            <${Trainers} status=${now} />
+            <${Trainers} status=${now} excluded=${followed.excluded.value} />
             <${Shards} status=${now} />
             <${Samples} followed=${followed} />
             <${Happened} news=${followed.news.value} />
@@ -53,7 +54,7 @@ export function RunDetails({ followed }: { followed: FollowedRun }) {
 function Summary({ status }: { status: RunStatus }) {
   const { state, step, config, parameters } = status;
   const { model, recipe, dataset, optimizer, steps } = config;
-  const words = stateWords(status, Date.now());
+  const words = stateWords(status, serverNowMs());
   return html`
     <p>
       <span class=${`state ${state}`} id="state">${state}</span>
@@ -95,45 +96,6 @@ function Summary({ status }: { status: RunStatus }) {
 
 function lossSoFar(perToken: number | null, perByte: number | null): string {
   return perToken === null ? "none yet" : lossWords(perToken, perByte);
-}
-
-function Trainers({ status }: { status: RunStatus }) {
-  const nowMs = Date.now();
-  return html`
-    <h3>Trainers</h3>
-    ${
-      status.trainers.length === 0
-        ? html`<p class="quiet">None has come yet.</p>`
-        : html`<div
-            class="wide"
-            tabindex="0"
-            role="region"
-            aria-label="Trainers"
-          >
-            <table id="trainers">
-              <thead>
-                <tr>
-                  <th scope="col">Name</th>
-                  <th scope="col">Host</th>
-                  <th scope="col">Microbatches</th>
-                  <th scope="col">Heard of</th>
-                </tr>
-              </thead>
-              <tbody>
-                ${status.trainers.map(
-                  ({ name, host, completions, lastSeenMs }) =>
-                    html`<tr key=${name}>
-                      <th scope="row">${name}</th>
-                      <td>${hostKind(host)}</td>
-                      <td>${completions}</td>
-                      <td>${ago(lastSeenMs, nowMs)}</td>
-                    </tr>`,
-                )}
-              </tbody>
-            </table>
-          </div>`
-    }
-  `;
 }
 
 function Shards({ status }: { status: RunStatus }) {

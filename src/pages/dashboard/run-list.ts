@@ -7,6 +7,7 @@ import { html } from "htm/preact";
 import type { RunSummary } from "../../api/run-status.ts";
 import { COLORS } from "../charts/line-chart.ts";
 import { ago, counted } from "../shell/format.ts";
+import { serverNowMs } from "../shell/server-clock.ts";
 import { chosen, overlay, show } from "./choice.ts";
 import { runLabel } from "./run-label.ts";
 import { followed, runs, trouble } from "./runs.ts";
@@ -89,7 +90,7 @@ function Item({ run, name, dataset, ended, createdMs }: RunSummary) {
     dataset,
     recipe,
     ended || looked?.hasEnded ? "ended" : "under way",
-    ago(createdMs, Date.now()),
+    ago(createdMs, serverNowMs()),
   ];
   return html`<li class=${place >= 0 ? `line-${place % COLORS}` : ""}>
     <input

@@ -2,22 +2,21 @@
 import { AppError } from "../../api/errors.ts";
 import type { TokenizerName } from "../../api/dataset.ts";
 import { client } from "../shell/access.ts";
-import { share } from "../shell/format.ts";
 
 /** Number of different texts with equal names. */
 const MOST_ALIKE = 9;
 
-/** Returns the dataset's name, once runs can use it. */
+/** `say` has the words, `heard` the share that is done. Returns the dataset's name, once runs can use it. */
 export async function sendText(
   file: File,
   tokenizer: TokenizerName,
   say: (text: string) => void,
+  heard: (share: number) => void,
 ): Promise<string> {
   say(`sending ${file.name}…`);
   const name = await stored(file, tokenizer);
-  await client().readyDataset(name, ({ progress }) =>
-    say(`making tokens of ${name}: ${share(progress)}`),
-  );
+  say(`making tokens of ${name}…`);
+  await client().readyDataset(name, ({ progress }) => heard(progress));
   return name;
 }
 

@@ -7,7 +7,7 @@ import type { Whole } from "../../api/option-kinds.ts";
 import { SCHEME_PRESETS, PRESET_NAMES } from "../../api/presets.ts";
 import { SINGLE_FILE } from "../../checkpoints/checkpoint.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
-
+import { WholeInput } from "../shell/inputs.ts";
 import { schemeOf } from "../../formats/blocks/scheme.ts";
 import { DISTRIBUTIONS, type DistributionName } from "./distributions.ts";
 import { droppedFiles, pickedFiles } from "./dropped.ts";
@@ -28,6 +28,8 @@ const CHOICES = [
   ["prescale", "Prescale"],
   ["hadamard", "Rotation"],
 ] as const satisfies readonly [keyof Scheme, string][];
+
+const SEED: Whole = { ...SCHEME_OPTIONS.seed, text: "Seed" };
 
 /** `tensors`: names in the selected file. */
 export function Form({ tensors }: { tensors: readonly string[] }) {
@@ -92,20 +94,12 @@ function Source({ tensors }: { tensors: readonly string[] }) {
       said.value = messageOf(error);
     }
   };
-  const number = (
-    name: "rows" | "columns" | "seed",
-    { text, least, most }: Whole,
-  ) =>
-    html`<label>
-      ${text}
-      <input
-        type="number"
-        min=${least}
-        max=${most}
-        value=${draws.value[name]}
-        onInput=${whole((value) => (draws.value = { ...draws.value, [name]: value }))}
-      />
-    </label>`;
+  const number = (name: "rows" | "columns" | "seed", option: Whole) =>
+    html`<${WholeInput}
+      option=${option}
+      value=${draws.value[name]}
+      heard=${(value: number) => (draws.value = { ...draws.value, [name]: value })}
+    />`;
   return html`
     <div class=${`drop${isOver.value ? " over" : ""}`}>
       <p>
@@ -166,15 +160,6 @@ function Source({ tensors }: { tensors: readonly string[] }) {
       </div>`
     }
   `;
-}
-
-/** Calls `heard` for valid integers only. */
-function whole(heard: (value: number) => void): (event: Event) => void {
-  return (event) => {
-    const input = event.currentTarget as HTMLInputElement;
-    if (input.validity.valid && Number.isSafeInteger(input.valueAsNumber))
-      heard(input.valueAsNumber);
-  };
 }
 
 function select(
@@ -242,24 +227,15 @@ function SchemeForm() {
           </select>
         </label>`,
     )}
-    <label>
-      Seed
-      <input
-        type="number"
-        min="0"
-        value=${complete.seed}
-        onInput=${whole((value) => set("seed", value))}
-      />
-    </label>
-    <label>
-      ${PLACES.block.text}
-      <input
-        type="number"
-        min=${PLACES.block.least}
-        max=${PLACES.block.most}
-        value=${block.value}
-        onInput=${whole((value) => (block.value = value))}
-      />
-    </label>
+    <${WholeInput}
+      option=${SEED}
+      value=${complete.seed}
+      heard=${(value: number) => set("seed", value)}
+    />
+    <${WholeInput}
+      option=${PLACES.block}
+      value=${block.value}
+      heard=${(value: number) => (block.value = value)}
+    />
   </div>`;
 }

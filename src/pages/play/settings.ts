@@ -1,21 +1,11 @@
 /** The playground's settings. All but the user's files are in the URL, so a link shows the same. */
 import { effect, signal } from "@preact/signals";
-import {
-  choice,
-  expected,
-  invalidOption,
-  shown,
-  type Whole,
-} from "../../api/option-kinds.ts";
-import {
-  readOptionText,
-  type TextOption,
-  textName,
-  writeQuery,
-} from "../../api/option-text.ts";
+import { choice } from "../../api/option-kinds.ts";
+import { textName, writeQuery } from "../../api/option-text.ts";
 import { ANALYZE_OPTIONS } from "../../api/options.ts";
 import { SCHEME_OPTIONS, type Scheme } from "../../api/scheme.ts";
 import type { SchemeOptions } from "../../api/tensors.ts";
+import { LinkReader, wholeOption } from "../shell/link.ts";
 import {
   DISTRIBUTIONS,
   type DistributionName,
@@ -23,41 +13,19 @@ import {
 } from "./distributions.ts";
 
 const NAMES = Object.keys(SCHEME_OPTIONS) as (keyof Scheme)[];
-const query = new URLSearchParams(location.search);
-
+const link = new LinkReader();
 /** Messages about invalid values in the link, which are replaced by defaults. */
-export const linkTroubles: string[] = [];
-
-/** The link's value of an option; undefined if missing or invalid. */
-function linked(name: string, option: TextOption["option"]): unknown {
-  const text = query.get(name);
-  if (text === null || option.kind === "patterns") return undefined;
-  const value = readOptionText(option, text);
-  if (value === undefined) {
-    const expectation = `\`${name}\` of the link to be ${expected(option)}`;
-    linkTroubles.push(invalidOption(expectation, shown(text)).message);
-  }
-  return value;
-}
+export const linkTroubles: readonly string[] = link.troubles;
 
 /** Missing options have the API's defaults. */
 export const scheme = signal<SchemeOptions>(
   Object.fromEntries(
     NAMES.flatMap((name) => {
-      const value = linked(textName(name), SCHEME_OPTIONS[name]);
+      const value = link.value(textName(name), SCHEME_OPTIONS[name]);
       return value === undefined ? [] : [[name, value]];
     }),
   ),
 );
-
-function whole(
-  text: string,
-  least: number,
-  most: number,
-  fallback: number,
-): Whole & { default: number } {
-  return { kind: "whole", text, least, most, default: fallback };
-}
 
 /** By their names in the URL. */
 export const PLACES = {
@@ -66,10 +34,10 @@ export const PLACES = {
     "Whose draws",
     "normal",
   ),
-  rows: whole("Rows", 1, 4096, 256),
-  columns: whole("Columns", 1, 4096, 256),
-  draw: whole("Seed of the draws", 0, 999_999_999, 0),
-  block: whole("Walk through block", 0, 999_999, 0),
+  rows: wholeOption("Rows", 1, 4096, 256),
+  columns: wholeOption("Columns", 1, 4096, 256),
+  draw: wholeOption("Seed of the draws", 0, 999_999_999, 0),
+  block: wholeOption("Walk through block", 0, 999_999, 0),
 } as const;
 
 function placed<Name extends keyof typeof PLACES>(
@@ -77,7 +45,7 @@ function placed<Name extends keyof typeof PLACES>(
 ): (typeof PLACES)[Name]["default"] {
   const option = PLACES[name];
   return (
-    (linked(name, option) as typeof option.default | undefined) ??
+    (link.value(name, option) as typeof option.default | undefined) ??
     option.default
   );
 }

@@ -4,6 +4,7 @@ import { signal } from "@preact/signals";
 import type { AppError } from "../../api/errors.ts";
 import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
+import { hearTime } from "./server-clock.ts";
 
 const KEY = "mxfp4-edge token";
 /** The user waits: gives up without an answer after this time. */
@@ -25,7 +26,9 @@ function token(): string | undefined {
 export function client(signal?: AbortSignal): Client {
   const fetcher = {
     async fetch(url: string, init?: RequestInit) {
+      const sentMs = Date.now();
       const answer = await fetch(url, init);
+      hearTime(answer.headers.get("Date"), sentMs);
       if (answer.status === 401 && isLetIn.value) shutOut();
       return answer;
     },

@@ -114,7 +114,7 @@ function TokenForm() {
   useEffect(() => input.current?.focus(), []);
   const submit = async (event: Event) => {
     event.preventDefault();
-    await enter(text.value);
+    await enter(text.value.trim());
     if (isLetIn.value) focusPage();
   };
   return html`<section class="card narrow">

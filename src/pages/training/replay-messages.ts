@@ -4,7 +4,13 @@ import type { StepMetrics } from "../../api/run-metrics.ts";
 /** As in the run's metrics; the final evaluation has no update. */
 export type ComputedStep = Pick<
   StepMetrics,
-  "step" | "trainLoss" | "gradNorm" | "valLoss" | "results"
+  | "step"
+  | "trainLoss"
+  | "trainNatsPerByte"
+  | "gradNorm"
+  | "valLoss"
+  | "valNatsPerByte"
+  | "results"
 >;
 
 export type ReplayTask = {

@@ -16,7 +16,7 @@ export type TabTask = {
 
 export type TabMessage =
   | ({ type: "microbatch" } & Pick<Lease, "kind" | "step"> &
-      Pick<Completion, "lossSum" | "tokens">)
+      Pick<Completion, "lossSum" | "tokens" | "bytes">)
   | { type: "trouble"; text: string }
   | { type: "refused"; text: string }
   | { type: "ended"; outcome: "ended" | "left" };
@@ -29,8 +29,10 @@ export class TabTrainer {
   readonly done = signal(0);
   readonly tokens = signal(0);
   readonly step = signal<number | undefined>(undefined);
-  /** In nats per token, of the latest microbatch. */
-  readonly loss = signal<number | null>(null);
+  /** Of the latest microbatch, in nats; undefined before the first. */
+  readonly loss = signal<
+    { perToken: number | null; perByte: number | null } | undefined
+  >(undefined);
   readonly trouble = signal("");
   readonly #task: TabTask;
   readonly #worker: Worker;
@@ -74,8 +76,7 @@ export class TabTrainer {
         this.done.value++;
         this.tokens.value += message.tokens;
         this.step.value = message.step;
-        this.loss.value =
-          message.lossSum === null ? null : message.lossSum / message.tokens;
+        this.loss.value = lossOf(message);
         this.trouble.value = "";
         return;
       case "trouble":
@@ -94,4 +95,13 @@ export class TabTrainer {
     this.trouble.value = trouble;
     this.#worker.terminate();
   }
+}
+
+function lossOf({
+  lossSum,
+  tokens,
+  bytes = tokens,
+}: Pick<Completion, "lossSum" | "tokens" | "bytes">) {
+  const mean = (count: number) => (lossSum === null ? null : lossSum / count);
+  return { perToken: mean(tokens), perByte: mean(bytes) };
 }
