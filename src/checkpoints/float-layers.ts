@@ -59,6 +59,12 @@ const RULES: readonly Rule[] = [
   },
   {
     loaders: VLLM,
+    model: "modernbert",
+    names: /\.(Wqkv|Wi|Wo)\.weight$/,
+    why: "vLLM runs all of ModernBERT in floats",
+  },
+  {
+    loaders: VLLM,
     names: /(^|\.)out_proj\.weight$/,
     beside: ["in_proj_weight", "q_proj_weight"],
     why: "torch's MultiheadAttention reads it, in floats",

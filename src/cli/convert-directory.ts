@@ -13,6 +13,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { checkApart } from "./apart.ts";
 import { byteSize } from "../api/byte-size.ts";
+import { isObject } from "../api/json.ts";
 import { cardName } from "./card-name.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
@@ -21,6 +22,9 @@ import { checkOutputFolder, writeDirectory } from "./directory-output.ts";
 import { checkNamedFor } from "./output-kind.ts";
 import { localFolder } from "./ranged-files.ts";
 import { tell } from "./tell.ts";
+
+/** Of sentence-transformers. */
+const MODULES_FILE = "modules.json";
 
 /** Hint for outputs named like a GGUF. */
 const TO_GGUF = "`quantize --for llama.cpp` writes a GGUF";
@@ -49,6 +53,7 @@ export async function convertDirectory({
   const folder = localFolder(from);
   const files = (await folder.list())!;
   const folders = await foldersIn(folder);
+  const modules = await modulesIn(folder, folders);
   const name = cardName(from);
   const kept = new KeptValues();
   const watching = { withFigures, kept };
@@ -57,7 +62,7 @@ export async function convertDirectory({
   const seconds = await writeDirectory({ operation, from, to, force, plan });
   tellKept(kept);
   const leftOut = [...plan.leftOut, ...folders];
-  tellLeft(leftOut, plan.missing);
+  tellLeft(leftOut, [...plan.missing, ...modules]);
   const bytesWritten = dataBytes(plan.shards);
   tell(
     asJson,
@@ -71,6 +76,29 @@ async function foldersIn(
   folder: ReturnType<typeof localFolder>,
 ): Promise<string[]> {
   return (await folder.folders!()).map((each) => `${each}/`);
+}
+
+/**
+ * Subfolders of layers behind the model, pooling and projections, which sentence-transformers lists in modules.json:
+ * they are not converted, and have to be copied.
+ */
+async function modulesIn(
+  folder: ReturnType<typeof localFolder>,
+  folders: readonly string[],
+): Promise<string[]> {
+  const listed = parsedJson((await folder.text(MODULES_FILE)) ?? "[]");
+  if (!Array.isArray(listed)) return [];
+  const paths = listed.map((each) => (isObject(each) ? each.path : undefined));
+  return folders.filter((each) => paths.includes(each.slice(0, -1)));
+}
+
+/** Undefined where it is none: the file is only copied. */
+function parsedJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
 }
 
 function tellLeft(
@@ -94,6 +122,7 @@ export async function convertDirectoryThere(
   const folder = localFolder(from);
   const files = (await folder.list())!;
   const folders = await foldersIn(folder);
+  const modules = await modulesIn(folder, folders);
   if (makesGguf(request)) {
     checkOutput(to, force);
     for (const file of files.filter(isTaken)) checkApart(join(from, file), to);
@@ -115,7 +144,7 @@ export async function convertDirectoryThere(
   };
   const untaken = files.filter((file) => !isTaken(file));
   const leftOut = [...end.leftOut, ...untaken, ...folders];
-  if (end.isFolder) tellLeft(leftOut, end.missing);
+  if (end.isFolder) tellLeft(leftOut, [...end.missing, ...modules]);
   tell(
     asJson,
     `${pc.bold(to)}: ${byteSize(before)} → ${byteSize(after)} in ${seconds.toFixed(1)} s`,

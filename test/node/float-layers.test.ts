@@ -81,6 +81,12 @@ const KEPT: [
     ),
   ],
   [
+    "ModernBERT's layers",
+    ["vllm", "quark"],
+    square("layers.0.attn.Wqkv", "model.layers.0.mlp.Wi", "layers.0.mlp.Wo"),
+    { model_type: "modernbert" },
+  ],
+  [
     "torch's attention",
     ["vllm", "quark"],
     square("model.resampler.attn.out_proj"),

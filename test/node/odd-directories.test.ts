@@ -260,6 +260,37 @@ describe("sizes of config.json", () => {
   });
 });
 
+test("folders of sentence-transformers' modules, which are not taken along, are told to be missing", () => {
+  const folder = at("sentences");
+  writeModel(folder, "llama", 1);
+  for (const name of ["1_Pooling", "2_Dense", "onnx"])
+    mkdirSync(join(folder, name));
+  const modules = ["", "1_Pooling", "2_Dense"].map((path, idx) => ({
+    idx,
+    path,
+  }));
+  const convert = (to: string, listed: string) => {
+    writeFileSync(join(folder, "modules.json"), listed);
+    return mxfp4("quantize", folder, "-o", at(to), "--for", "vllm");
+  };
+  const told = convert("sentences-vllm", JSON.stringify(modules));
+  expect(told.status).toBe(0);
+  expect(told.stderr).toMatch(
+    /^missing: 1_Pooling\/, 2_Dense\/, which loaders need$/m,
+  );
+  expect(told.stderr).toMatch(/^left out: .*onnx\//m);
+  // Any other file is copied as it is.
+  for (const [i, listed] of [
+    '{"path":"onnx"}',
+    "[null, 1]",
+    "no JSON",
+  ].entries()) {
+    const { stderr, status } = convert(`sentences-${i}`, listed);
+    expect(status).toBe(0);
+    expect(stderr).not.toContain("missing:");
+  }
+});
+
 test("what is not taken along is told, and what cannot be read before anything is written", () => {
   const odd = at("odd");
   writeModel(odd, "llama", 1);
