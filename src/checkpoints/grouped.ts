@@ -1,4 +1,4 @@
-/** By key, in the order in which keys come; what `Map.groupBy` does from Node 21 on. */
+/** Groups by key, in order of first occurrence; `Map.groupBy` exists from Node 21 on only. */
 export function grouped<T, K>(
   items: readonly T[],
   keyOf: (item: T) => K,

@@ -1,4 +1,4 @@
-/** What one file holds, or a GGUF in several. */
+/** Inspects a single file, or a GGUF split into several. */
 import { type OpenBeside, readGgufParts } from "./gguf-parts.ts";
 import { inspect, type Inspection } from "./inspect.ts";
 import { inspectGguf } from "./inspect-gguf.ts";

@@ -1,4 +1,4 @@
-/** What a GGUF holds, and what llama.cpp would make of it. */
+/** Inspects a GGUF: its tensors, and what llama.cpp could load in MXFP4. */
 import type { GgufParts } from "./gguf-parts.ts";
 import { grouped } from "./grouped.ts";
 import { TARGETS } from "../api/scheme.ts";
@@ -19,10 +19,10 @@ import {
 } from "./inspect.ts";
 import { packedBytes } from "./shards.ts";
 
-/** Those that quantizing a GGUF reads. */
+/** Dtypes that quantizing a GGUF accepts. */
 const FLOATS = ["F32", "F16", "BF16"];
 const QUANTIZED = /^([IT]?Q|MXFP|NVFP)/;
-/** Bytes of a block of Q8_0. */
+/** Bytes per block of Q8_0. */
 const Q8_BLOCK = 34;
 
 export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
@@ -69,7 +69,7 @@ export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
           : bytes,
     };
   });
-  // Those that are in it already are loaded as they are.
+  // Tensors that are MXFP4 already are loaded as they are.
   const packedTensors = inspected.filter(
     ({ packed, dtype }) => packed || dtype === "MXFP4",
   ).length;
@@ -112,7 +112,7 @@ export function inspectGguf({ pairs, parts }: GgufParts): Inspection {
   };
 }
 
-/** The text of a pair, which is encoded as its key with a u64 before it, a u32 for the type, and the same of the text. */
+/** The string value of a pair, encoded as: u64 length and key, u32 type, u64 length and text. */
 function textOf(pairs: GgufHead["pairs"], key: string): string | null {
   const encoded = pairs.get(key);
   if (!encoded) return null;

@@ -1,6 +1,6 @@
 /**
- * What a checkpoint holds, from headers alone: each tensor's role, its bytes now and in MXFP4, which
- * formats its tensors are in, and for each loader what it would take packed and what not, and why.
+ * Inspects a checkpoint from its headers: each tensor's role and its bytes now and in MXFP4, the formats of its
+ * tensors, and for each loader what it can load in MXFP4, and why not the rest.
  */
 import { AppError } from "../api/errors.ts";
 import { TARGETS } from "../api/scheme.ts";
@@ -38,7 +38,7 @@ export type InspectedTensor = {
   packed: boolean;
   reason: string;
   bytes: number;
-  /** Once packed; the same for what stays. */
+  /** After quantizing; unchanged for tensors that are kept. */
   mxfp4Bytes: number;
 };
 
@@ -98,7 +98,7 @@ export function inspect(checkpoint: Checkpoint): Inspection {
   };
 }
 
-/** No loader gets past a config.json of sizes that cannot be, or weights of which a part is missing. */
+/** No loader accepts a config.json with impossible sizes, or weights of which a part is missing. */
 function refusedBy(
   problems: readonly string[],
   report: LoaderReport,
@@ -111,13 +111,13 @@ function refusedBy(
 type Held = {
   packed: readonly PackedTensor[];
   float8: readonly Float8Tensor[];
-  /** The tensors of files that are no parts of others, FP8 as the floats that it becomes. */
+  /** Tensors that are not parts of others; FP8 as the floats to which it decodes. */
   wholes: readonly TensorHead<Dtype>[];
   /** Why parts do not fit together. */
   problem?: string;
 };
 
-/** What is in blocks or FP8, as far as its parts fit together. */
+/** Quantized tensors and FP8, unless their parts do not fit together. */
 function held({ tensors, recorded, config }: Checkpoint): Held {
   try {
     const metadata = new Map<string, string>();
@@ -134,7 +134,7 @@ function held({ tensors, recorded, config }: Checkpoint): Held {
 }
 const NONE = { packed: [] as PackedTensor[] };
 
-/** What stands for another tensor, and what becomes of its bytes. */
+/** Parts of other tensors, with a reason and their bytes after quantizing. */
 function partsOf(
   packed: readonly PackedTensor[],
   float8: readonly Float8Tensor[],

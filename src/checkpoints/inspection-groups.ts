@@ -1,4 +1,4 @@
-/** Tensors of an inspection as people read them: layers that differ in their number alone are one line. */
+/** Groups an inspection's tensors for display: those whose names differ in numbers only are one line. */
 import { grouped } from "./grouped.ts";
 import type { InspectedTensor } from "./inspect.ts";
 
@@ -6,7 +6,7 @@ export type InspectedGroup = Pick<
   InspectedTensor,
   "name" | "dtype" | "shape" | "role" | "reason" | "bytes" | "mxfp4Bytes"
 > & {
-  /** How many it has; of more than one the name has * for numbers. */
+  /** Number of tensors; if more than one, the name has * for numbers. */
   tensors: number;
 };
 

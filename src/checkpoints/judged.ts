@@ -1,4 +1,4 @@
-/** The tensors of a directory that an analysis looks at: those that quantizing would pack, and how they are read. */
+/** The tensors of a directory for an analysis: those that would be quantized, and how they are read. */
 import { QUANTIZE_OPTIONS } from "../api/options.ts";
 import type { Target } from "../api/scheme.ts";
 import type { AnalyzeModelOptions } from "../api/tensors.ts";
@@ -29,17 +29,17 @@ import { storedDtype } from "./gguf/made-tensors.ts";
 import { quantizedConfig } from "./quantization-config.ts";
 import type { TensorRead } from "./tensor-reads.ts";
 
-/** A tensor that is asked for, of the dtype that the files have. */
+/** A selected tensor, with its dtype in the files. */
 export type AskedTensor = TensorHead & {
-  /** The names of the checkpoint's that it is made of. */
+  /** Names of the checkpoint's tensors of which it is made. */
   sources: readonly string[];
-  /** Among all names, which its noise goes by. */
+  /** Its position among all names, which seeds its random numbers. */
   place: number;
   reason: string;
-  /** Undefined of what stays. */
+  /** Undefined for a tensor that is kept. */
   judged?: {
     reads: readonly TensorRead[];
-    /** `index` is the judged one's number, of which the holds of `pool` follow. */
+    /** `index`: number of the tensor among those analyzed, which determines its holds of `pool`. */
     sections: (
       writer: PieceWriter,
       pool: HoldPool,
@@ -51,8 +51,8 @@ export type AskedTensor = TensorHead & {
 };
 
 /**
- * Of a directory of safetensors that was decided: of `target` undefined what roles pack, whoever takes it. `seed` is
- * of the signs of a rotation.
+ * For a directory of safetensors; without `target`, the tensors that are quantized by their roles, for any loader.
+ * `seed`: for the signs of a rotation.
  */
 export function targetCandidates(
   decided: DecidedDirectory,
@@ -90,7 +90,7 @@ export function targetCandidates(
   });
 }
 
-/** Of the GGUF that would be made of it. */
+/** For the GGUF that would be made of it. */
 export function ggufCandidates(
   checkpoint: Checkpoint,
   options: AnalyzeModelOptions,

@@ -1,4 +1,4 @@
-/** Whether a loader takes a directory as it is, its weights in blocks: by their layout, the names, the config. */
+/** Whether a loader can load a quantized directory as it is: by layout, names and config. */
 import type { Layout, Target } from "../api/scheme.ts";
 import type { Dtype } from "../formats/dtype.ts";
 import type { ModelConfig } from "../formats/roles/model-config.ts";
@@ -7,7 +7,7 @@ import type { TensorHead } from "../formats/tensor.ts";
 import { CONFIG_FILE } from "./checkpoint.ts";
 import { decideFor, type TargetLayout } from "./targets.ts";
 
-/** What config.json calls each layout. */
+/** The name of each layout in config.json. */
 const METHODS: Record<TargetLayout, string> = {
   "compressed-tensors": "compressed-tensors",
   "gpt-oss": "mxfp4",
@@ -15,15 +15,15 @@ const METHODS: Record<TargetLayout, string> = {
   mlx: "mxfp4",
 };
 
-/** A weight of the model, by the name that it decodes to. */
+/** A weight of the model under its decoded name. */
 export type StoredWeight = {
   head: TensorHead<Dtype>;
   decision: RoleDecision;
-  /** Null of what is not in blocks. */
+  /** Null if not quantized. */
   layout: Layout | null;
 };
 
-/** In words; none where it loads the directory. */
+/** The reasons; empty if it loads the directory. */
 export function whyNotLoaded(
   loader: Target,
   weights: readonly StoredWeight[],
@@ -53,7 +53,7 @@ export function whyNotLoaded(
   return [...new Set(reasons.filter((reason) => reason !== undefined))];
 }
 
-/** By the names that loaders ask for. */
+/** Under the keys that loaders read. */
 function methodsIn(config: ModelConfig | undefined): string[] {
   return [config?.quantization_config, config?.quantization].flatMap((own) => {
     if (typeof own !== "object" || own === null) return [];

@@ -1,4 +1,4 @@
-/** Which schemes loaders undo, and which of them is best for what each takes. */
+/** Which schemes loaders support, and the best one for the tensors that each loads. */
 import { AppError } from "../api/errors.ts";
 import { withDefaults } from "../api/option-kinds.ts";
 import { SELECTION_OPTIONS } from "../api/options.ts";
@@ -39,7 +39,7 @@ export function selectionOf(options: AnalyzeModelOptions): Selection {
 
 type Refused = readonly { scheme: string; reason: string }[];
 
-/** Those that are told, as far as a loader undoes them; unless any is, each way to find a scale. */
+/** The requested schemes that loaders support; by default, all scale rules. */
 export function modelSchemes(options: AnalyzeModelOptions): {
   schemes: NamedScheme[];
   refused: Refused;
@@ -47,7 +47,7 @@ export function modelSchemes(options: AnalyzeModelOptions): {
   const { compare, scale, preset } = options;
   const isOne = scale !== undefined || preset !== undefined;
   const base = schemeOf(options);
-  // Scales of mse are for nearest rounding alone.
+  // Scale rule mse is for nearest rounding only.
   const rules = SCALE_RULES.filter(
     (rule) => rule !== "mse" || base.rounding !== "stochastic",
   ).map((rule) => `scale=${rule}`);

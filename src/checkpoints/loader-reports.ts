@@ -1,4 +1,4 @@
-/** What each loader would take of a checkpoint, and why not the rest. */
+/** For each loader, which tensors of a checkpoint it could load in MXFP4, and why not the rest. */
 import { AppError } from "../api/errors.ts";
 import type { Loader, Target } from "../api/scheme.ts";
 import type { PackedTensor } from "../formats/blocks/packed-tensors.ts";
@@ -14,16 +14,16 @@ import { decideFor, LOADED_FORMAT } from "./targets.ts";
 
 export type LoaderReport = {
   loader: Loader;
-  /** Whether a directory for it has any packed weight. */
+  /** Whether a directory for it has any quantized weight. */
   loads: boolean;
-  /** Why not, or what it cannot be. */
+  /** Reasons why not, or why only in part. */
   refusals: string[];
   packedTensors: number;
-  /** Of the whole directory, were it made for this loader. */
+  /** Bytes of the whole directory if made for this loader. */
   bytes: number;
 };
 
-/** Of a directory that is in blocks: the loader takes it as it is, or not. */
+/** For a quantized directory: whether the loader loads it as it is. */
 export function reportAsItIs(
   loader: Target,
   packed: readonly PackedTensor[],
@@ -58,7 +58,7 @@ export function reportAsItIs(
   };
 }
 
-/** Of the one file that is made for llama.cpp. */
+/** For the single file made for llama.cpp. */
 export function reportForGguf(checkpoint: Checkpoint): LoaderReport {
   const loader = "llama.cpp";
   const none = { include: [], exclude: [] };

@@ -1,4 +1,7 @@
-/** Parts of quantized weights whose other part is in no file of a directory: nobody can tell what values they stand for. */
+/**
+ * Finds parts of quantized weights whose other part is in none of a directory's files, so that their values are
+ * unknown.
+ */
 import { AppError } from "../api/errors.ts";
 import {
   BLOCK_LAYOUTS,
@@ -19,10 +22,10 @@ const PAIRS = BLOCK_LAYOUTS.filter(
   (layout): layout is Pair =>
     layout.target === "safetensors" && layout.parts.length === 2,
 );
-/** Of exponents alone, whatever a tensor is called. */
+/** Dtypes of E8M0 scales, for any tensor name. */
 const EXPONENTS = ["U8", "F8_E8M0"];
 
-/** `packed` are the weights of these tensors that have both parts. */
+/** `packed`: the weights with both parts. */
 export function loneParts(
   tensors: readonly TensorHead[],
   packed: readonly PackedTensor[],
@@ -38,7 +41,7 @@ export function loneParts(
   });
 }
 
-/** Errors: `malformed_body` where there is one */
+/** Errors: `malformed_body` if there is one */
 export function checkNoLoneParts(
   tensors: readonly TensorHead[],
   packed: readonly PackedTensor[],
@@ -47,7 +50,7 @@ export function checkNoLoneParts(
   if (lone) throw new AppError("malformed_body", lone.problem);
 }
 
-/** Of scales, by their names and types, without a weight. */
+/** For scales, recognized by name and type, without a weight. */
 function scaleProblem(
   { name, dtype }: TensorHead,
   byName: ByName,
@@ -65,7 +68,7 @@ function scaleProblem(
       : [];
   if (names.length === 0) return undefined;
   const found = names.flatMap((each) => byName.get(each) ?? []);
-  // Exponents scale no floats.
+  // E8M0 scales do not apply to floats.
   const isThere = found.some((weight) => !isExponents || !isFloat(weight.dtype)); // prettier-ignore
   if (isThere) return undefined;
   const told = [...new Set(names)].map((each) => `"${each}"`);
@@ -73,7 +76,9 @@ function scaleProblem(
   return `Expected the weight of the scales "${name}", ${dtype}, as ${told.join(" or ")}, got ${got}`;
 }
 
-/** Of elements, by a name that nothing else has, or that others in blocks have, without scales. */
+/**
+ * For elements without scales, recognized by a unique suffix, or by having the last name of other quantized weights.
+ */
 function elementsProblem(
   tensor: TensorHead,
   packed: readonly PackedTensor[],

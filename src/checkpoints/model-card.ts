@@ -6,9 +6,9 @@ export type Card = {
   name: string;
   target: Target;
   options: Readonly<Record<string, unknown>>;
-  /** Of the rotation that is folded into the weights. */
+  /** Seed of the rotation folded into the weights, if any. */
   foldSeed: number | undefined;
-  /** Those that were packed: their shapes before, SHA-256 of the bytes that stand for each, and errors if known. */
+  /** The quantized tensors: original shapes, SHA-256 of their bytes, and errors if measured. */
   tensors: readonly {
     name: string;
     shape: readonly number[];
@@ -75,7 +75,7 @@ function tensorTable(tensors: Card["tensors"]): string[] {
   ];
 }
 
-/** README.md of a directory that was decoded. */
+/** README.md of a decoded directory. */
 export function decodedCard(
   name: string,
   dtype: string,
@@ -91,7 +91,7 @@ export function decodedCard(
   ].join("\n");
 }
 
-/** README.md of a directory whose blocks were moved to another layout. */
+/** README.md of a directory converted to another layout. */
 export function repackedCard({
   name,
   layout,
@@ -100,7 +100,7 @@ export function repackedCard({
 }: {
   name: string;
   layout: Layout;
-  /** Those that load it. */
+  /** The loaders that load it. */
   loaders: readonly string[];
   tensors: readonly {
     name: string;

@@ -1,19 +1,22 @@
-/** A model's tensors by the names that it has for them, however a file begins names, and an output head that is its table. */
+/**
+ * Maps a model's tensors to its own names, whatever prefix a file uses, and handles output heads tied to the token
+ * embedding.
+ */
 import { AppError } from "../api/errors.ts";
 import type { CheckpointTensor, GgmlTensor } from "./checkpoint.ts";
 import type { Folder } from "./read-heads.ts";
 
-/** An output head that is the table of tokens, and is no tensor of its own. */
+/** An output head that is the token embedding, and has no tensor of its own. */
 export type TiedHead = { head: string; table: string };
 
 type Stored = CheckpointTensor | GgmlTensor;
-/** A head and its table, which are both there. */
+/** A head and its embedding that are both stored. */
 export type TwiceTheSame = { head: Stored; table: Stored };
 
-/** Of what is compared at a time. */
+/** Bytes compared at a time. */
 const WINDOW_BYTES = 256 * 1024;
 
-/** A body alone is stored without the prefix. Errors: `invalid_config`, a tensor is there under both names */
+/** Base models are stored without the prefix. Errors: `invalid_config` for a tensor under both names */
 export function byOwnName<T extends { name: string }>(
   tensors: readonly T[],
   prefix: string,
@@ -34,7 +37,10 @@ export function byOwnName<T extends { name: string }>(
   return found;
 }
 
-/** A file may hold the table as the head alone; the two where it holds both, of which the table stays in `tensors`. */
+/**
+ * A file may store the embedding under the head's name only; returns both if it stores both, of which the embedding
+ * remains in `tensors`.
+ */
 export function takeTiedHead<T>(
   tensors: Map<string, T>,
   tied: TiedHead | undefined,
@@ -48,7 +54,7 @@ export function takeTiedHead<T>(
   return undefined;
 }
 
-/** Errors: `invalid_config`, the two are not the same */
+/** Errors: `invalid_config` if the two differ */
 export async function checkSame(
   folder: Folder,
   { head, table }: TwiceTheSame,

@@ -1,7 +1,6 @@
 /**
- * What config.json says of a quantized directory, as its loader reads it. Sources: vLLM's and
- * compressed-tensors' `QuantizationConfig`, transformers' `Mxfp4Config`, mlx-lm's `load_model`, vLLM's
- * `QuarkConfig`.
+ * The quantization part of config.json, as loaders read it. Sources: vLLM's and compressed-tensors'
+ * `QuantizationConfig`, transformers' `Mxfp4Config`, mlx-lm's `load_model`, vLLM's `QuarkConfig`.
  */
 import { isObject } from "../api/json.ts";
 import type { Layout, Target } from "../api/scheme.ts";
@@ -11,7 +10,7 @@ import type { TensorHead } from "../formats/tensor.ts";
 import { checkRunAsOne, checkStacks, keptExperts } from "./run-as-one.ts";
 import type { TargetDecision, TargetLayout } from "./targets.ts";
 
-/** The config of the directory that `decisions` make. Errors: those of `layoutConfig` */
+/** The config of the directory for `decisions`. Errors: those of `layoutConfig` */
 export function quantizedConfig(
   target: Target,
   heads: readonly TensorHead[],
@@ -24,7 +23,7 @@ export function quantizedConfig(
   return layoutConfig(layout, heads, decisions, config);
 }
 
-/** But for gpt-oss, which each has in its own layout. */
+/** Except for gpt-oss, which has its own layout. */
 const LAYOUT_OF: Record<Target, TargetLayout | undefined> = {
   vllm: "compressed-tensors",
   transformers: undefined,
@@ -32,12 +31,12 @@ const LAYOUT_OF: Record<Target, TargetLayout | undefined> = {
   quark: "quark",
 };
 
-/** What quantizers tell of themselves in: compressed-tensors' first releases had the second, MLX has the third. */
+/** Keys of quantizers; the second is of compressed-tensors' first releases, the third of MLX. */
 const OWN_KEYS = ["quantization_config", "compression_config", "quantization"];
-/** The models within, text and vision, may have something else of the last name. */
+/** In nested text and vision models, the last key may mean something else. */
 const KEYS_WITHIN = OWN_KEYS.slice(0, 2);
 
-/** What a former quantizer said is no longer so, of the models within neither. */
+/** Removes the keys of a previous quantizer, also in nested models. */
 export function plainConfig(
   config: ModelConfig | undefined,
   keys = OWN_KEYS,
@@ -53,7 +52,7 @@ export function plainConfig(
   );
 }
 
-/** Whether the config tells of a quantizer, its own or that of a model within. */
+/** Whether the config, or that of a nested model, has a quantizer's keys. */
 export function isQuantized(
   config: ModelConfig | undefined,
   keys = OWN_KEYS,
@@ -65,10 +64,7 @@ export function isQuantized(
   );
 }
 
-/**
- * The config of a directory whose packed weights are in `layout`.
- * Errors: those of `checkRunAsOne` and `checkStacks`
- */
+/** The config of a directory whose quantized weights are in `layout`. Errors: those of `checkRunAsOne` */
 export function layoutConfig(
   layout: Layout,
   heads: readonly TensorHead[],
@@ -106,12 +102,12 @@ export function layoutConfig(
     case "openai":
     case "deepseek":
     case "f4":
-      // Of no loader: one that asks is told the layout, and refuses it by its name.
+      // No loader reads these layouts: one that is asked to reports the layout's name.
       return { ...own, quantization_config: { quant_method: layout } };
   }
 }
 
-/** Modules that a loader takes for linear layers and that are not packed. */
+/** Linear layers, to a loader, that are not quantized. */
 function unpackedLinears(
   heads: readonly TensorHead[],
   decisions: readonly RoleDecision[],
@@ -125,8 +121,8 @@ function unpackedLinears(
 }
 
 /**
- * The output head that is the token embeddings: it has no tensor of its own, but transformers builds a linear layer
- * for it, which compressed-tensors and Quark would take for a packed one unless it is listed.
+ * An output head tied to the token embedding has no tensor, but transformers creates a linear layer for it, which
+ * compressed-tensors and Quark would take for a quantized one unless it is listed.
  */
 function tiedHead(
   decisions: readonly RoleDecision[],
@@ -138,7 +134,7 @@ function tiedHead(
   return isTied && generatesText(architectures) ? ["lm_head"] : [];
 }
 
-/** Unless its class is named otherwise: `LlamaForCausalLM`, `GPT2LMHeadModel`, `Gemma3ForConditionalGeneration`. */
+/** By the class name: `LlamaForCausalLM`, `GPT2LMHeadModel`, `Gemma3ForConditionalGeneration`; true if unknown. */
 function generatesText(architectures: unknown): boolean {
   if (!Array.isArray(architectures)) return true;
   const heads = /(ForCausalLM|LMHeadModel|ForConditionalGeneration)$/;
@@ -146,8 +142,8 @@ function generatesText(architectures: unknown): boolean {
 }
 
 /**
- * vLLM asks for names of its own, whatever the experts are called. No pattern: vLLM renames what is listed as it
- * renames modules (`model.language_model.` to `language_model.model.`), by how a name begins.
+ * vLLM looks up these names, whatever the experts' own. Not as a pattern: vLLM renames listed modules by their prefixes
+ * (`model.language_model.` to `language_model.model.`).
  */
 function within(module: string): string[] {
   const asked = ["gate_proj", "up_proj", "down_proj"];

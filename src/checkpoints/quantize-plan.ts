@@ -1,7 +1,7 @@
 /**
- * A directory quantized for a loader: which files come out, what is read for each, and the conversion
- * from one to the other. A tensor's bytes depend on its values, the options and its place among the
- * checkpoint's names; never on how files are cut.
+ * Plans quantizing a directory for a loader: the output files, what is read for each, and the conversion. A tensor's
+ * bytes depend on its values, the options and its position among the checkpoint's names; never on how it is split into
+ * files.
  */
 import { checkConfigSizes } from "./config-sizes.ts";
 import { AppError } from "../api/errors.ts";
@@ -52,29 +52,29 @@ export type DirectoryChoices = TensorChoices & {
   target: Target;
   scheme: Scheme;
   maxShardBytes: number;
-  /** Told of values that are not finite; without it none is looked for. */
+  /** Observes values that are not finite; without it they are not looked for. */
   watch?: Watch | undefined;
-  /** Decode all that is packed again, to tell its errors: as much work again. */
+  /** Decode every quantized tensor again to measure its errors; doubles the work. */
   withFigures: boolean;
 };
 
 export type DirectoryPlan = {
-  /** Those of the checkpoint, and a head that was tied where a rotation takes it apart. */
+  /** The checkpoint's tensors, and an untied head if a rotation requires it. */
   tensors: readonly CheckpointTensor[];
-  /** What `normsOf` takes. */
+  /** The tensors that `normsOf` reads. */
   norms: readonly CheckpointTensor[];
   normOffset: 0 | 1;
   shards: readonly PlannedShard[];
-  /** Small files: the config and, of several shards, the index. */
+  /** Small files: the config, and the index if there are several shards. */
   texts: readonly (readonly [file: string, text: string])[];
   decisions: readonly TargetDecision[];
-  /** Of the packed ones, as the conversions run; undefined where they are not wanted. */
+  /** Errors of the quantized tensors, filled in by the conversions; undefined if not requested. */
   figures: ErrorFigures | undefined;
 };
 
 /**
- * Errors: `invalid_option` for a scheme that no loader undoes, layers that must go together;
- * `nothing_to_convert` where nothing is left to pack; as `decideDirectory`
+ * Errors: `invalid_option` for a scheme that no loader supports, or layers that must be quantized together;
+ * `nothing_to_convert` if no tensor is quantized; those of `decideDirectory`
  */
 export function planDirectory(
   checkpoint: Checkpoint,
@@ -200,7 +200,7 @@ function conversionOf(
     const inner = sectionOf(part, i, "F32");
     return float8Sections(own, pool, 2 * parts.length + i, inner);
   });
-  // As transformers writes it, which it asks for.
+  // As transformers writes it, and requires.
   const metadata = new Map([["format", "pt"]]);
   const heldBytes = Math.max(
     0,
@@ -213,7 +213,7 @@ function conversionOf(
   return new Conversion({ ...head, sections, pool, heldBytes });
 }
 
-/** A packed tensor's scales are held, and of one that is turned the elements of a matrix. */
+/** A quantized tensor's scales are held; for one that is transposed, also a matrix's elements. */
 function heldFor({ tensor: { shape }, decision }: Part): number {
   if (!decision.packed) return 0;
   const scales = elementCount(shape) / BLOCK_SIZE;

@@ -1,4 +1,4 @@
-/** The headers of a checkpoint's files, read by ranges: a few KiB of each, wherever they lie. */
+/** Reads the headers of a checkpoint's files by ranges: a few KiB of each. */
 import type { Dtype } from "../formats/dtype.ts";
 import { AppError } from "../api/errors.ts";
 import {
@@ -29,39 +29,39 @@ import {
   tensorFiles,
 } from "./checkpoint.ts";
 
-/** A file that any part of can be read. */
+/** A file of which any range can be read. */
 export interface RangedFile {
   readonly bytes: number;
   /**
-   * In `into` if it has room for them, if it likes; otherwise in a buffer that is whoever asks' alone.
-   * Errors: `malformed_body` where fewer come
+   * May use `into` if it is large enough; otherwise the caller owns the buffer. Errors: `malformed_body` if the range
+   * is incomplete
    */
   read(start: number, end: number, into?: ArrayBuffer): Promise<Uint8Array>;
 }
 
-/** A directory, here or elsewhere. */
+/** A directory, local or remote. */
 export interface Folder {
-  /** The names of its files, or undefined where it cannot say. */
+  /** Names of its files; undefined if it cannot be listed. */
   list(): Promise<readonly string[] | undefined>;
-  /** The names of the folders in it, where it can say. */
+  /** Names of its subfolders, if it can be listed. */
   folders?(): Promise<readonly string[]>;
-  /** A small file whole; undefined where it is not there. */
+  /** A whole small file; undefined if missing. */
   text(name: string): Promise<string | undefined>;
   /** Errors: `file_not_found` */
   open(name: string): Promise<RangedFile>;
-  /** Its tensors and config, where heads of safetensors do not tell them. */
+  /** Its tensors and config, if they do not come from safetensors headers. */
   checkpoint?(): Promise<Checkpoint>;
 }
 
-/** What is taken of a GGUF's head at a time: a vocabulary is megabytes. */
+/** Size of reads of a GGUF's header: a vocabulary has megabytes. */
 const WINDOW_BYTES = 1 << 20;
 
-/** A directory's tensors and config. Errors: as `tensorFiles` and `checkpointOf` */
+/** A directory's tensors and config. Errors: those of `tensorFiles` and `checkpointOf` */
 export async function readFolder(folder: Folder): Promise<Checkpoint> {
   if (folder.checkpoint) return folder.checkpoint();
   const index = await folder.text(INDEX_FILE);
   const config = await folder.text(CONFIG_FILE);
-  // What cannot be listed has the files that its index names, or the one that needs none.
+  // If it cannot be listed: the files of its index, or a single file without index.
   const names =
     (await folder.list()) ??
     (index === undefined ? [SINGLE_FILE] : [...readIndex(index).values()]);
@@ -79,7 +79,7 @@ export async function readFolder(folder: Folder): Promise<Checkpoint> {
   return { ...checkpointOf(heads, index, itsConfig), recorded, metadata };
 }
 
-/** One that cannot be read is told by what it is, and which of several. */
+/** Errors name the file's actual format, and the file. */
 async function readHeadOf(
   name: string,
   file: RangedFile,
@@ -113,7 +113,7 @@ export async function readSafetensorsHead(
   return { tensors: placed, metadata };
 }
 
-/** One file, of safetensors or a .npy, as a checkpoint without a config. */
+/** A single safetensors or .npy file, as a checkpoint without a config. */
 export async function readOne(
   name: string,
   file: RangedFile,
@@ -123,7 +123,7 @@ export async function readOne(
   return checkpointOf(new Map([[name, tensors]]), undefined, undefined);
 }
 
-/** Its one tensor; undefined of another file. Errors: as `readNpyHead` */
+/** The tensor of a .npy; undefined for other files. Errors: as `readNpyHead` */
 async function readNpy(
   file: RangedFile,
 ): Promise<TensorRange<Dtype>[] | undefined> {
@@ -134,7 +134,7 @@ async function readNpy(
   return [{ ...head.tensor, start: head.headBytes, end: file.bytes }];
 }
 
-/** The head of a GGUF; undefined of another file. Errors: as `readGgufHead` */
+/** The header of a GGUF; undefined for other files. Errors: as `readGgufHead` */
 export async function readGguf(
   file: RangedFile,
   reading?: HeadReading,
@@ -169,7 +169,7 @@ function windowed(file: RangedFile, position: number): ByteSource {
   };
 }
 
-/** Errors: `malformed_body` where a range came short */
+/** Errors: `malformed_body` if the range is incomplete */
 export function checkRange(
   got: Uint8Array,
   start: number,

@@ -1,6 +1,6 @@
 /**
- * A directory of MXFP4 in another layout: the same codes and scales, which nobody decodes, under the names and
- * with the config.json that the layout's loaders ask for. Elements and scales may lie in files apart.
+ * Plans converting an MXFP4 directory to another layout: the same codes and scales, not decoded, with the names and
+ * config.json that the layout's loaders need. Elements and scales may be in different files.
  */
 import { AppError } from "../api/errors.ts";
 import { type Layout, TARGETS } from "../api/scheme.ts";
@@ -37,9 +37,9 @@ import type { WrittenPart } from "./written-parts.ts";
 import { LOADED_FORMAT } from "./targets.ts";
 
 /**
- * FP8 beside blocks becomes BF16 where that has its values, since the layout's config does not speak of it.
- * Errors: `nothing_to_convert` where nothing is in MXFP4, or all in the layout; `unsupported_dtype` for MXFP8 and
- * FP8 that BF16 does not hold; those of `storedBlocks`, `packedHeads`, `layoutConfig` and `writtenFiles`
+ * FP8 beside MXFP4 becomes BF16 if that is lossless, since the layout's config does not describe it. Errors:
+ * `nothing_to_convert` if nothing is in MXFP4, or all in the layout already; `unsupported_dtype` for MXFP8, and FP8
+ * that BF16 cannot represent; those of `storedBlocks`, `packedHeads`, `layoutConfig` and `writtenFiles`
  */
 export function planRepackedDirectory(
   checkpoint: Checkpoint,
@@ -97,7 +97,7 @@ export function planRepackedDirectory(
   };
 }
 
-/** Undefined of a tensor that is as the layout has it. */
+/** Undefined if the tensor is in the layout already. */
 function movingPart(
   tensor: PackedTensor,
   target: BlockLayout,
@@ -146,7 +146,7 @@ function movingPart(
   };
 }
 
-/** As its layout has it already. */
+/** Copied as it is. */
 function stayingPart({ name, parts }: PackedTensor): WrittenPart {
   const own = parts as readonly CheckpointTensor[];
   return {
@@ -177,7 +177,7 @@ function checkFormats(
       "unsupported_dtype",
       `Expected a directory in MXFP4 to repack, got ${other.layout.format} in "${other.name}"; a file of it can be repacked alone`,
     );
-  // Codes of 8 bits times a power of two have at most four bits that count.
+  // FP8 codes scaled by powers of two have at most four significant bits.
   const rounded = [...float8.values()].find(
     ({ scale }) => scale && scale.tensor.dtype !== "F8_E8M0",
   );

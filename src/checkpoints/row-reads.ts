@@ -1,12 +1,12 @@
-/** Rows of a stored tensor as a model means them, whatever order they lie in. */
+/** Reads rows of a stored tensor in the model's order, whatever the order in the file. */
 import type { CheckpointTensor, GgmlTensor } from "./checkpoint.ts";
 import type { RangedFile } from "./read-heads.ts";
 
 type Rows = Pick<CheckpointTensor | GgmlTensor, "start" | "headRows">;
 
 /**
- * Rows [first, end), of `rowBytes` each. Where a head's lie interleaved, row i of its first half is the file's 2i, and of its
- * second 2i + 1: those of a half are read with what lies between.
+ * Reads rows [first, end) of `rowBytes` each. If the rows of a head are interleaved, row i of its first half is row 2i
+ * in the file, and of its second half 2i + 1; both are read together.
  */
 export async function readRows(
   file: RangedFile,

@@ -1,13 +1,13 @@
 /**
- * Layers that vLLM and SGLang, by compressed-tensors and Quark, run as one, all packed or none: a matrix for all of
- * them has one scheme. So have all experts of a layer.
+ * Layers that vLLM and SGLang, with compressed-tensors and Quark, fuse into one matrix with one scheme, and experts of
+ * a layer: quantized together or not at all.
  */
 import { AppError } from "../api/errors.ts";
 import { linear, type RoleDecision, unpacked } from "../formats/roles/role.ts";
 import { takeApart } from "../formats/roles/tensor-name.ts";
 import type { TensorHead } from "../formats/tensor.ts";
 
-/** The module's name, then those of its parts. */
+/** Names of modules that are fused. */
 const FUSED = [
   ["q_proj", "k_proj", "v_proj"],
   ["gate_proj", "up_proj"],
@@ -19,7 +19,7 @@ const FUSED = [
   ["c_fc_0", "c_fc_1"],
 ] as const;
 
-/** `….experts` of `….experts.3.w1.weight` and of `….experts.down_proj`; undefined of what is no expert's matrix. */
+/** `….experts` of `….experts.3.w1.weight` or `….experts.down_proj`; undefined if it is not an expert's matrix. */
 function expertsOf(
   { name }: TensorHead,
   { kind }: RoleDecision,
@@ -28,7 +28,7 @@ function expertsOf(
   return /^((?:.*\.)?experts)\.(?:\d+\..+|\w+(?:\.weight)?)$/.exec(name)?.[1];
 }
 
-/** The places among `heads` of the matrices of each layer's experts, by the module that holds them. */
+/** Indices in `heads` of each layer's expert matrices, by the module that contains them. */
 function expertLayers(
   heads: readonly TensorHead[],
   decisions: readonly RoleDecision[],
@@ -44,7 +44,7 @@ function expertLayers(
   return layers;
 }
 
-/** The modules of experts of which none is packed. */
+/** Modules of experts of which none is quantized. */
 export function keptExperts(
   heads: readonly TensorHead[],
   decisions: readonly RoleDecision[],
@@ -54,7 +54,7 @@ export function keptExperts(
   );
 }
 
-/** Where one matrix of a layer's experts has no whole blocks, all of them stay. */
+/** If one expert matrix of a layer cannot be split into blocks, all of them are kept. */
 export function withWholeExperts<D extends RoleDecision>(
   heads: readonly TensorHead[],
   decisions: readonly D[],
@@ -80,7 +80,7 @@ export function withWholeExperts<D extends RoleDecision>(
   return made;
 }
 
-/** Errors: `invalid_option` for layers that run as one, of which some are packed and some are not */
+/** Errors: `invalid_option` for fused layers of which only some are quantized */
 export function checkRunAsOne(
   heads: readonly TensorHead[],
   decisions: readonly RoleDecision[],

@@ -1,4 +1,4 @@
-/** The files that a directory's tensors are written to, and the index that names them. */
+/** Splits a directory's tensors into files, with an index. */
 import { AppError } from "../api/errors.ts";
 import { MAX_TENSORS } from "../formats/containers/safetensors-json.ts";
 import { type Dtype, DTYPE_BITS, dtypeBytes } from "../formats/dtype.ts";
@@ -14,18 +14,18 @@ import { BLOCK_SIZE } from "../kernels/mx.ts";
 
 export type Shard = { file: string; tensors: TensorHead<Dtype>[] };
 
-/** One file of the output. */
+/** An output file. */
 export type PlannedShard = {
   file: string;
   heads: readonly TensorHead<Dtype>[];
-  /** What `conversion` takes, in order. */
+  /** Input of `conversion`, in order. */
   reads: readonly CheckpointTensor[];
-  /** What is written, by the tensors of the model that it stands for. */
+  /** The output by tensors of the model. */
   groups: readonly { name: string; heads: readonly TensorHead<Dtype>[] }[];
   conversion: (norms: Norms) => Conversion;
 };
 
-/** Of all that is written, the heads of files apart. */
+/** Bytes of all tensors, without the files' headers. */
 export function dataBytes(shards: readonly PlannedShard[]): number {
   return bytesOfHeads(shards.flatMap(({ heads }) => heads));
 }
@@ -38,14 +38,14 @@ export function headBytes({ dtype, shape }: TensorHead<Dtype>): number {
   return dtypeBytes(dtype, elementCount(shape));
 }
 
-/** 17 bytes a block: 16 of elements, one of scale. */
+/** 17 bytes per block: 16 of elements, one of scale. */
 export function packedBytes({ shape }: Pick<TensorHead, "shape">): number {
   return (elementCount(shape) / BLOCK_SIZE) * 17;
 }
 
 /**
- * Tensors, in their order, in files of at most `most` bytes of them, and of as many as are read again. Those of a
- * group, the parts of one weight, lie in one file. Errors: `invalid_option` where a group alone is larger
+ * Splits tensors, in order, into files with at most `most` bytes and as many tensors as a header may have. A group, the
+ * parts of one weight, is kept in one file. Errors: `invalid_option` if a group is larger than a file
  */
 export function shardsOf(
   groups: readonly (readonly TensorHead<Dtype>[])[],
@@ -76,7 +76,7 @@ export function shardsOf(
   }));
 }
 
-/** Parts that are written as `heads`, each whole in one file. */
+/** Parts that are written as `heads`, each within one file. */
 export type PartsOfFile<P> = {
   file: string;
   parts: readonly P[];
@@ -84,8 +84,8 @@ export type PartsOfFile<P> = {
 };
 
 /**
- * In files as `shardsOf`; within one, wide tensors come first, so that each starts at a multiple of its width, and
- * packed ones last.
+ * Files as by `shardsOf`; in each, tensors with wide dtypes come first, so that all are aligned, and quantized ones
+ * last.
  */
 export function partsInFiles<P extends { heads: readonly TensorHead<Dtype>[] }>(
   all: readonly P[],

@@ -1,4 +1,4 @@
-/** What of a checkpoint is in blocks or FP8 already, wherever its parts lie. */
+/** The quantized and FP8 tensors of a checkpoint, whatever files their parts are in. */
 import { AppError } from "../api/errors.ts";
 import {
   recognizeFormats,
@@ -19,13 +19,13 @@ export type StoredBlocks = {
   packed: readonly PackedTensor[];
   /** By the weight's name. */
   float8: ReadonlyMap<string, Float8Tensor>;
-  /** Those that are no parts of these. */
+  /** Tensors that are not parts of these. */
   others: readonly CheckpointTensor[];
 };
 
 /**
- * Errors: `invalid_option` for files that do not decode plainly, `unsupported_dtype` for formats that are not
- * read; those of `checkNoLoneParts`, `findPacked` and `findFloat8`
+ * Errors: `invalid_option` for files whose record says that decoding needs more than blocks and scales,
+ * `unsupported_dtype` for unsupported formats; those of `checkNoLoneParts`, `findPacked` and `findFloat8`
  */
 export function storedBlocks({
   tensors,

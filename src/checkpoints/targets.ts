@@ -1,6 +1,6 @@
 /**
- * The loaders that a directory can be made for, and which of its tensors each takes in MXFP4. What a
- * loader cannot take packed stays as it is, with the reason; it still loads.
+ * The loaders for which a directory can be made, and which tensors each loads in MXFP4. Others are kept, with a reason;
+ * the directory still loads.
  */
 import type { FormatName, Target } from "../api/scheme.ts";
 import {
@@ -15,16 +15,16 @@ import { swapped, type TensorHead } from "../formats/tensor.ts";
 import { floatLayers, isOfTower } from "./float-layers.ts";
 import { withWholeExperts } from "./run-as-one.ts";
 
-/** What loaders take of a model's weights. */
+/** The block format that loaders support. */
 export const LOADED_FORMAT = "mxfp4" satisfies FormatName;
 
-/** How the tensors of a packed weight are named and arranged. */
+/** Names and arrangement of a quantized weight's tensors. */
 export type TargetLayout = "compressed-tensors" | "gpt-oss" | "mlx" | "quark";
 
-/** A decision for a target: what becomes of the tensor there, and why. */
+/** What a tensor becomes for a target, and why. */
 export type TargetDecision = RoleDecision & { layout?: TargetLayout };
 
-/** gpt-oss's experts, which its loaders take stacked, under the names of its own layout. */
+/** gpt-oss' experts, which its loaders read stacked, under the names of its own layout. */
 function isGptOssExperts(
   { name }: TensorHead,
   { kind }: RoleDecision,
@@ -47,7 +47,7 @@ function isOfConv1d(
   );
 }
 
-/** Why the target leaves a tensor that could be packed; undefined where it takes it. */
+/** Why the target cannot load a tensor that could be quantized; undefined if it can. */
 function whyLeft(
   target: Target,
   head: TensorHead,
@@ -64,7 +64,8 @@ function whyLeft(
   if (kind === "experts") return `${target} takes experts one by one`;
   if (!head.name.endsWith(".weight"))
     return `${target} has no packed form of a parameter of this name`;
-  // GPT-2's loaders turn whatever is called `weight`; compressed-tensors calls it `weight_packed`. Blocks are turned already.
+  // GPT-2's loaders transpose everything called `weight`; compressed-tensors' name is `weight_packed`. Quantized
+  // weights are transposed already.
   const isConv1d = role === "linear-in-out" || isOfConv1d(head, config);
   if (isConv1d && target !== "vllm")
     return `${target}'s loader turns the weights of a Conv1D itself`;
@@ -85,8 +86,8 @@ function layoutFor(
 }
 
 /**
- * What becomes of each tensor in a directory for `target`. Beside a text model, encoders of images and sound stay in
- * floats unless they are asked for: loaders run those of many models so.
+ * What each tensor becomes in a directory for `target`. In a text model, image and audio encoders stay in floats unless
+ * requested: loaders run many of them so.
  */
 export function decideFor(
   target: Target,
@@ -116,7 +117,7 @@ export function decideFor(
   );
 }
 
-/** The shape that loaders contract along the last axis: [in, out] is turned. */
+/** The shape with the contracted axis last: [in, out] is transposed. */
 export function turned(
   shape: readonly number[],
   { role }: RoleDecision,
@@ -124,7 +125,7 @@ export function turned(
   return role === "linear-in-out" ? swapped(shape) : shape;
 }
 
-/** The tensors that stand for a packed one. */
+/** The tensors of a quantized weight. */
 export function targetHeads(
   { name, shape }: TensorHead,
   decision: RoleDecision,

@@ -1,13 +1,13 @@
-/** Bytes of a checkpoint's files in the order that a conversion takes them. */
+/** Reads ranges of a checkpoint's files in the order of a conversion. */
 import type { FileRange } from "../formats/stream/file-range.ts";
 import { FileSource } from "../formats/stream/file-source.ts";
 import type { ByteSource } from "../formats/stream/source.ts";
 import type { RangedFile } from "./read-heads.ts";
 
-/** A part of a file, counted from its first byte. */
+/** A range of a file. */
 export type TensorRead = FileRange<string>;
 
-/** One behind the other, in windows as `FileSource` does; `onTaken` is told of bytes as they are taken. */
+/** One after the other, in windows as `FileSource`; `onTaken` receives the number of bytes taken. */
 export function readInOrder(
   reads: readonly TensorRead[],
   files: ReadonlyMap<string, RangedFile>,

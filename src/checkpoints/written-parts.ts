@@ -1,4 +1,4 @@
-/** Files of tensors that are copied, decoded or moved to another layout: nothing is drawn or measured. */
+/** Files of tensors that are copied, decoded or converted to another layout. */
 import { AppError } from "../api/errors.ts";
 import { oneRow } from "../formats/blocks/block-rows.ts";
 import { type Watch, watched } from "../formats/blocks/nonfinite.ts";
@@ -19,19 +19,19 @@ import {
   type PlannedShard,
 } from "./shards.ts";
 
-/** A tensor of the model, as it is written. */
+/** A tensor of the model, as written. */
 export type WrittenPart = {
   name: string;
-  /** What stands for it. */
+  /** Its tensors in the file. */
   heads: readonly TensorHead<Dtype>[];
   /** What is read for it, in order. */
   reads: readonly CheckpointTensor[];
-  /** Of what is read, held until the rest has come. */
+  /** Bytes of it that are held until the rest has arrived. */
   heldBytes: number;
   open: (pool: HoldPool, hold: number) => OpenSection[];
 };
 
-/** As it is. */
+/** Copied as it is. */
 export function copiedPart(
   tensor: CheckpointTensor,
   watch: Watch | undefined,
@@ -46,7 +46,7 @@ export function copiedPart(
   };
 }
 
-/** Its values, as floats. */
+/** Decoded to floats. */
 export function float8Part(
   tensor: Float8Tensor,
   dtype: DecodedDtype,
@@ -67,7 +67,7 @@ export function float8Part(
   };
 }
 
-/** The files, by the parts' names, and the index that names them. Errors: `name_collision`; as `shardsOf` */
+/** The files, ordered by the parts' names, and their index. Errors: `name_collision`; those of `shardsOf` */
 export function writtenFiles(
   parts: readonly WrittenPart[],
   maxShardBytes: number,
@@ -98,7 +98,7 @@ function shardOf({
     conversion() {
       const pool = new HoldPool();
       const sections = parts.flatMap(({ open }, i) => open(pool, i));
-      // As transformers writes it, which it asks for.
+      // As transformers writes it, and requires.
       const metadata = new Map([["format", "pt"]]);
       const heldBytes = Math.max(0, ...parts.map((part) => part.heldBytes));
       const head = writeHead(heads, metadata);

@@ -1,11 +1,11 @@
-/** What YaRN multiplies queries and keys by. Source: transformers' modeling_rope_utils */
+/** YaRN's attention factor, which multiplies queries and keys. Source: transformers' modeling_rope_utils */
 
-/** Terms of the series: within a factor of √2 of 1 the next is below 2^−53. */
+/** Terms of the series: the next one is below 2^−53 for arguments within [1/√2, √2]. */
 const TERMS = 11;
 
 /**
- * The natural logarithm of `x` > 0, finite, from operations that languages fix to the last bit: a run's bytes must not
- * depend on whose `Math.log` it is.
+ * The natural logarithm of a finite x > 0, computed with exactly specified operations only: a run's bytes must not
+ * depend on an engine's `Math.log`.
  */
 export function logarithm(x: number): number {
   let [mantissa, exponent] = [x, 0];
@@ -19,12 +19,14 @@ export function logarithm(x: number): number {
   return exponent * Math.LN2 + 2 * y * series;
 }
 
-/** Where nothing else is told; `scale` multiplies the logarithm. */
+/** The default factor; `scale` multiplies the logarithm. */
 export function attentionOf(factor: number, scale = 1): number {
   return factor <= 1 ? 1 : 0.1 * scale * logarithm(factor) + 1;
 }
 
-/** `told` reads a number from config.json's `rope_parameters`; `attention_factor` goes before the two scales. */
+/**
+ * `told` reads a number of config.json's `rope_parameters`; `attention_factor` takes precedence over the two scales.
+ */
 export function yarnAttention(
   factor: number,
   told: (key: string) => number | undefined,

@@ -38,7 +38,7 @@ export const MODELS_WITHOUT_ROPE = {
       const rank = config.maybe("time_step_rank") ?? Math.ceil(width / 16);
       return [
         ["block_count", uint32(config.number("num_hidden_layers", "n_layer"))],
-        // It has no positions; llama.cpp's converter writes the same.
+        // Mamba has no positions; llama.cpp's converter writes the same.
         ["context_length", uint32(2 ** 20)],
         ["embedding_length", uint32(width)],
         ["feed_forward_length", uint32(0)],
@@ -59,7 +59,7 @@ export const MODELS_WITHOUT_ROPE = {
     name: "t5",
     names: () => T5,
     isTied: true,
-    // transformers scales what a tied head reads; llama.cpp does not.
+    // transformers scales the input of a tied head; llama.cpp does not.
     tiedScale: (config) => 1 / Math.sqrt(config.number("d_model")),
     pairs(config) {
       config.require("feed_forward_proj", "relu", "gated-gelu");
