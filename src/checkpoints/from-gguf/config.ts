@@ -5,6 +5,7 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
+import { MAX_HEAD } from "../gguf/hyperparameters.ts";
 import { GPT2, llamaNames, type Names, QWEN2, QWEN3 } from "../gguf/names.ts";
 import { Hyperparameters } from "../gguf/hyperparameters.ts";
 import { attentionOf } from "../yarn.ts";
@@ -29,8 +30,6 @@ type Known = {
   model(keys: Own, sizes: GgufSizes): ToldModel;
 };
 
-/** Limit of channels per head, whose row order is stored. */
-const MAX_HEAD = 4096;
 /** Keys of every architecture that do not affect the computation. */
 const COMMON = ["vocab_size", "tensor_data_layout"];
 

@@ -61,11 +61,19 @@ export function notComputed(expected: string, got: string): AppError {
 export const uint32 = (value: number): GgufValue => ({ uint32: value });
 export const real = (value: number): GgufValue => ({ float32: value });
 
-/** Of an attention head. */
+/** Limit of an attention head's channels; tables of this length are built, and a config may contain any number. */
+export const MAX_HEAD = 4096;
+
+/** Channels of an attention head, which are rotated in pairs. Errors: `malformed_body` */
 export function headLength(config: Hyperparameters): number {
-  const own = config.maybe("head_dim");
-  if (own !== undefined) return own;
-  return config.number("hidden_size") / config.number("num_attention_heads");
+  const length =
+    config.maybe("head_dim") ??
+    config.number("hidden_size") / config.number("num_attention_heads");
+  if (length % 2 === 0 && length > 0 && length <= MAX_HEAD) return length;
+  throw new AppError(
+    "malformed_body",
+    `Expected config.json to have attention heads of an even length from 2 to ${MAX_HEAD}, got ${length}`,
+  );
 }
 
 /** For a decoder with RMSNorm and rotary positions. */

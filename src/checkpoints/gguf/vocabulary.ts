@@ -23,6 +23,9 @@ import { type Token, TOKEN_TYPE, type Vocabulary } from "./tokens.ts";
 /** SentencePiece's symbol for a space. */
 const SPACE = "▁";
 
+/** Limit of the vocabulary: the names of more tokens are longer than the header of a GGUF may be. */
+const MAX_TOKENS = 2 ** 22;
+
 const SENTENCE_PIECE_FILES = ["tokenizer.model", "spiece.model"];
 
 /**
@@ -35,6 +38,11 @@ export async function vocabularyPairs(
   rows: number,
   config: Readonly<Record<string, unknown>>,
 ): Promise<Pairs> {
+  if (rows > MAX_TOKENS)
+    throw new AppError(
+      "malformed_body",
+      `Expected a token table of at most ${MAX_TOKENS} rows, got ${rows}`,
+    );
   const json = await folder.text(TOKENIZER_FILE);
   const tokenizer = json === undefined ? undefined : parseTokenizerJson(json);
   if (tokenizer) checkAdded(tokenizer);
