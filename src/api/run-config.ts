@@ -64,7 +64,12 @@ export type RopeScaling =
       truncate: boolean;
     }
   /** A factor per pair of channels: `longrope` whose lists for short and long texts are equal. */
-  | { type: "factors"; factors: number[] };
+  | {
+      type: "factors";
+      factors: number[];
+      /** Of queries and keys; default 1. */
+      attentionFactor?: number | undefined;
+    };
 
 /** Llama, Qwen3 (with `headNorm`) or Qwen2 (with `qkvBias` alone): RMSNorm, rotary positions, SwiGLU. */
 export type LlamaShape = ModelSizes & {

@@ -6,6 +6,7 @@ import {
   type GgmlTensor,
   isOptimizers,
 } from "../checkpoints/checkpoint.ts";
+import { withoutFused } from "../checkpoints/fused-tensors.ts";
 import { storedBlocks } from "../checkpoints/stored-blocks.ts";
 import {
   byOwnName,
@@ -35,8 +36,9 @@ export function storedTensors(
   found: ReadonlyMap<string, StoredTensor>;
   twice: TwiceTheSame | undefined;
 } {
-  const { prefix, notRead, tiedHead } = decoder;
-  const { packed, float8, others } = storedBlocks(checkpoint);
+  const { prefix, notRead, tiedHead, fused } = decoder;
+  const tensors = withoutFused(checkpoint.tensors, fused);
+  const { packed, float8, others } = storedBlocks({ ...checkpoint, tensors });
   const [eightBits] = float8.keys();
   if (eightBits !== undefined) throw notDecoded(eightBits, "FP8");
   const blocks = byOwnName(packed, prefix);

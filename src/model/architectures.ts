@@ -52,6 +52,7 @@ const BY_TYPE: Readonly<
   mistral: { arch: "llama", decoder: llamaDecoder },
   qwen2: { arch: "llama", decoder: llamaDecoder },
   qwen3: { arch: "llama", decoder: llamaDecoder },
+  phi3: { arch: "llama", decoder: llamaDecoder },
 };
 
 /** Errors: `invalid_config` for a model that is computed otherwise, or cannot be */

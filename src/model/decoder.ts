@@ -1,5 +1,6 @@
 /** The interface of text generation to a model: its weights by name, and a forward pass over new tokens. */
 import { AppError } from "../api/errors.ts";
+import type { FusedLayers } from "../checkpoints/fused-tensors.ts";
 import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { KeyValueCache } from "./key-value-cache.ts";
@@ -36,6 +37,8 @@ export interface Decoder {
   /** Names that are ignored in a file. */
   readonly notRead: RegExp;
   readonly tiedHead: TiedHead | undefined;
+  /** Layers that a file may store as one. */
+  readonly fused: FusedLayers;
 
   /**
    * Processes `tokens`, and appends their keys and values to `cache`. Returns the logits after the last one, f32

@@ -5,6 +5,7 @@ import type {
   ModelShape,
   ModelSizes,
 } from "../api/run-config.ts";
+import type { FusedLayers } from "../checkpoints/fused-tensors.ts";
 import type { TiedHead } from "../checkpoints/model-tensors.ts";
 import type { Pointer } from "../kernels/arena.ts";
 import type { Steps } from "../kernels/steps.ts";
@@ -78,6 +79,8 @@ export interface Architecture<Shape extends ModelShape = ModelShape> {
   /** What a file may hold besides the model's tensors. */
   readonly notRead: RegExp;
   tiedHead(shape: Shape): TiedHead | undefined;
+  /** Layers that a directory with this config.json stores as one. */
+  fusedIn(config: Readonly<Record<string, unknown>>): FusedLayers;
   /** Errors: as `check` */
   model(shape: Shape): Model;
 }

@@ -14,6 +14,7 @@ import {
   checkSame,
   takeTiedHead,
 } from "../checkpoints/model-tensors.ts";
+import { withoutFused } from "../checkpoints/fused-tensors.ts";
 import { checkLayers } from "../checkpoints/config-sizes.ts";
 import { type Folder, readFolder } from "../checkpoints/read-heads.ts";
 import { isFloat } from "../formats/dtype.ts";
@@ -67,9 +68,11 @@ export async function openModel(folder: Folder): Promise<ImportedModel> {
       `Expected ${CONFIG_FILE}, or the checkpoint of a run, got neither`,
     );
   const { table } = modelOf(shape);
+  const fused = config ? architectureOf(shape).fusedIn(config) : {};
+  const own = tensors.filter(({ name }) => !isOptimizers(name));
   const parameters = await parametersOf(
     folder,
-    [...tensors.filter(({ name }) => !isOptimizers(name)), ...ggml],
+    [...withoutFused(own, fused), ...ggml],
     shape,
   );
   const moments = new Map(

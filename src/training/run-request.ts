@@ -160,6 +160,7 @@ export const ropeScalingSchema = once(() => {
     z.strictObject({
       type: z.literal("factors"),
       factors: z.array(z.number().positive()),
+      attentionFactor: z.number().positive().optional(),
     }),
   ]);
 });

@@ -81,6 +81,11 @@ const SCALED: Record<string, ModelShape> = {
     attentionFactor: 1.3,
     truncate: true,
   }),
+  "Llama of a factor a pair and larger queries": scaled({
+    type: "factors",
+    factors: [1, 1.5, 2, 2.5, 3, 3.5, 4, 4.5],
+    attentionFactor: 1.3,
+  }),
 };
 const MERGES = [
   [104, 101],
@@ -406,6 +411,10 @@ describe("it is refused by name", () => {
     const untold = await withPair(bytes, "llama.rope.scaling.type", string("linear")); // prettier-ignore
     await expect(read(untold)).rejects.toThrow(
       "`llama.rope.scaling.factor` is a number, got none",
+    );
+    const larger = await withPair(bytes, "llama.rope.scaling.attn_factor", { float32: 1.5 }); // prettier-ignore
+    await expect(read(larger)).rejects.toThrow(
+      "`rope.scaling.attn_factor` 1 beside neither yarn nor rope_freqs.weight, which is computed here, got 1.5",
     );
     const wide = await withPair(bytes, "llama.attention.key_length", { uint32: 2 ** 32 - 2 }); // prettier-ignore
     await expect(read(wide)).rejects.toThrow(

@@ -81,10 +81,16 @@ function packed(x: Float32Array) {
 
 const bytesOf = (values: Float32Array) => new Uint8Array(values.slice().buffer);
 
+const directory = (model: Model, as: "floats" | "values" | LayoutName): Files =>
+  filesOf(model, storedOf(model, as));
+
 /** Of random weights: as floats, as floats that MXFP4 has, or in blocks. */
-function directory(model: Model, as: "floats" | "values" | LayoutName): Files {
+function storedOf(
+  model: Model,
+  as: "floats" | "values" | LayoutName,
+): Stored[] {
   const shape = SHAPES[model];
-  const stored = modelOf(shape).table.tensors.flatMap((tensor, index) => {
+  return modelOf(shape).table.tensors.flatMap((tensor, index) => {
     const { name, group, shape: own, layout } = tensor;
     const isGain = group === "vector" && !name.endsWith("bias");
     const values = normals(tensor.length, index + 1).map((x) =>
@@ -107,12 +113,35 @@ function directory(model: Model, as: "floats" | "values" | LayoutName): Files {
       bytes: i === 0 ? blocks.codes : blocks.scales,
     }));
   });
-  return filesOf(model, stored);
 }
 
-function filesOf(model: Model, stored: Stored[]): Files {
+/** The layers that Phi-3 stores as one: the rows of each part below those of the one before. */
+function fused(stored: readonly Stored[]): Stored[] {
+  const wholes = new Map<string, Stored>();
+  for (const part of stored) {
+    const name = part.name
+      .replace(/[qkv]_proj/, "qkv_proj")
+      .replace(/(gate|up)_proj/, "gate_up_proj");
+    const above = wholes.get(name);
+    const [rows = 0, ...others] = part.shape;
+    const bytes = [...(above ? [above.bytes] : []), part.bytes];
+    const length = bytes.reduce((sum, each) => sum + each.length, 0);
+    wholes.set(name, {
+      ...part,
+      name,
+      shape: [(above?.shape[0] ?? 0) + rows, ...others],
+      bytes: concatenate(length, bytes as Uint8Array<ArrayBuffer>[]),
+    });
+  }
+  return [...wholes.values()];
+}
+
+function filesOf(model: Model, stored: Stored[], told: object = {}): Files {
   const shape = SHAPES[model];
-  const config = architectureOf(shape).huggingFaceConfig(shape);
+  const config = {
+    ...architectureOf(shape).huggingFaceConfig(shape),
+    ...told,
+  };
   const { bytes, chunks } = writeSafetensors(
     stored.map(({ bytes: own, ...head }) => ({ ...head, chunks: [own as Uint8Array<ArrayBuffer>] })), // prettier-ignore
     new Map(),
@@ -148,6 +177,18 @@ describe.each(Object.keys(SHAPES) as Model[])("a %s", (model) => {
     },
   );
 });
+
+it.each(["floats", ...(Object.keys(LAYOUTS) as LayoutName[])] as const)(
+  "a Phi-3 with layers of one input as one, as %s, is the Llama of the same rows",
+  async (layout) => {
+    const whole = fused(storedOf("llama", layout));
+    const phi3 = filesOf("llama", whole, { model_type: "phi3" });
+    for (const format of ["f32", "mxfp4"] as const) {
+      const expected = await logits(directory("llama", layout), format);
+      expect(await logits(phi3, format)).toEqual(expected);
+    }
+  },
+);
 
 describe("it is refused", () => {
   const change = (each: (stored: Stored[]) => Stored[]) => {

@@ -240,6 +240,9 @@ test("a generation_config.json that is none is refused", async () => {
   );
 });
 
+const ONES = Array.from({ length: 8 }, () => 1);
+const TWOS = ONES.map(() => 2);
+
 /** Of Llama's config.json; as transformers 5.17 computes or ignores each. */
 const REFUSED: [change: object, message: string][] = [
   [{ hidden_act: "gelu" }, '`hidden_act` "silu" or "swish", got "gelu"'],
@@ -313,7 +316,19 @@ const REFUSED: [change: object, message: string][] = [
   ],
   [
     { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2] } }, // prettier-ignore
-    "`short_factor` equal to `long_factor`",
+    "`short_factor` of 8 numbers above 0, got [1]",
+  ],
+  [
+    { rope_scaling: { rope_type: "longrope", short_factor: ONES, long_factor: [0] } }, // prettier-ignore
+    "`long_factor` of 8 numbers above 0, got [0]",
+  ],
+  [
+    { model_type: "phi3", rope_scaling: { rope_type: "linear", factor: 2 } },
+    '`rope_type` default, longrope, su, yarn, got "linear"',
+  ],
+  [
+    { model_type: "phi3", partial_rotary_factor: 0.2 },
+    "`partial_rotary_factor` of an even number of a head's 16 channels, got 0.2",
   ],
   [
     { rope_parameters: { full_attention: { rope_theta: 5 } } },
@@ -330,6 +345,49 @@ const REFUSED: [change: object, message: string][] = [
   [{ rope_scaling: "linear" }, 'an object `rope_scaling`, got "linear"'],
   [{ tie_word_embeddings: "yes" }, '`tie_word_embeddings` true or false, got "yes"'], // prettier-ignore
 ];
+
+describe("a Phi-3, whose files hold layers of one input as one", () => {
+  const config = { ...CONFIG, model_type: "phi3" };
+  const plain = gpt2Tensors(LLAMA);
+  const asOne = (to: string, ...parts: string[]): RandomTensor => {
+    const own = parts.map((part) => plain.find(({ name }) => name.endsWith(`${part}.weight`))!); // prettier-ignore
+    const rows = own.reduce((sum, { shape }) => sum + shape[0]!, 0);
+    const values = Float32Array.from(own.flatMap((each) => [...each.values]));
+    return { name: `model.layers.0.${to}.weight`, shape: [rows, SIZES.width], values }; // prettier-ignore
+  };
+  const fused = [
+    asOne("self_attn.qkv_proj", "q_proj", "k_proj", "v_proj"),
+    asOne("mlp.gate_up_proj", "gate_proj", "up_proj"),
+    ...plain.filter(({ name }) => !/(q|k|v|gate|up)_proj/.test(name)),
+  ];
+
+  test("writes as the Llama of the same rows, and is trained on as such", async () => {
+    const files = directoryOf(config, fused);
+    const llama = directoryOf(CONFIG, plain);
+    expect(await text(files)).toBe(await text(llama));
+    expect(await parameters(files, LLAMA)).toEqual(await parameters(llama, LLAMA)); // prettier-ignore
+  });
+
+  test("is refused with other rows, and a Llama with such layers", async () => {
+    const groups = { ...config, num_key_value_heads: 4 };
+    const message = 'Expected "model.layers.0.self_attn.qkv_proj.weight" with 192 rows, those of self_attn.q_proj (64), self_attn.k_proj (64), self_attn.v_proj (64), got [128, 64]'; // prettier-ignore
+    const files = directoryOf(groups, fused);
+    await expect(text(files)).rejects.toThrow(message);
+    await expect(parameters(files, LLAMA)).rejects.toThrow(message);
+    const llama = directoryOf(CONFIG, fused);
+    await expect(text(llama)).rejects.toThrow("self_attn.q_proj");
+    await expect(parameters(llama, LLAMA)).rejects.toThrow("self_attn.q_proj");
+  });
+
+  test("that turns a part of each head is not trained on", async () => {
+    const part = { ...config, partial_rotary_factor: 0.5 };
+    const files = directoryOf(part, fused);
+    expect((await text(files)).length).toBeGreaterThan(0);
+    await expect(parameters(files, LLAMA)).rejects.toThrow(
+      "`partial_rotary_factor` null or 1 to train, got 0.5",
+    );
+  });
+});
 
 describe("a GPT-2's config.json", () => {
   const config = architectureOf(GPT2).huggingFaceConfig(GPT2);
@@ -386,6 +444,44 @@ describe("a Llama's config.json", () => {
     [{ head_dim: null }, { headWidth: 16 }],
     [{ model_type: "mistral", sliding_window: null }, {}],
     [{ model_type: "mistral", sliding_window: 9 }, { context: 9 }],
+    [{ model_type: "phi3", rms_norm_eps: null }, { epsilon: 1e-5 }],
+    [
+      {
+        model_type: "phi3",
+        original_max_position_embeddings: 8,
+        rope_scaling: { type: "su", short_factor: ONES, long_factor: TWOS },
+      },
+      {
+        context: 8,
+        ropeScaling: {
+          type: "factors",
+          factors: ONES,
+          // √(1 + ln 4 / ln 8)
+          attentionFactor: Math.sqrt(5 / 3),
+        },
+      },
+    ],
+    [
+      {
+        model_type: "phi3",
+        rope_scaling: { type: "su", short_factor: TWOS, long_factor: ONES },
+      },
+      { ropeScaling: { type: "factors", factors: TWOS } },
+    ],
+    [
+      {
+        rope_parameters: {
+          rope_type: "longrope",
+          original_max_position_embeddings: 8,
+          short_factor: TWOS,
+          long_factor: TWOS,
+          attention_factor: 1.5,
+        },
+      },
+      {
+        ropeScaling: { type: "factors", factors: TWOS, attentionFactor: 1.5 },
+      },
+    ],
     [
       { model_type: "mistral", max_position_embeddings: 5000 },
       { context: 4096 },

@@ -156,7 +156,7 @@ describe("a directory is refused", () => {
     [
       "config.json",
       '{"model_type":"mamba"}',
-      'Expected `model_type` to be one of gpt2, llama, mistral, qwen2, qwen3, got "mamba"',
+      'Expected `model_type` to be one of gpt2, llama, mistral, qwen2, qwen3, phi3, got "mamba"',
     ],
     [
       "tokenizer.json",

@@ -96,6 +96,17 @@ const SHAPES: [string, LlamaShape][] = [
     "each pair slowed by its own",
     { ...odd, ropeScaling: { type: "factors", factors: [1, 2.5, 7] } },
   ],
+  [
+    "each pair slowed by its own, larger queries",
+    {
+      ...odd,
+      ropeScaling: {
+        type: "factors",
+        factors: [1, 2.5, 7],
+        attentionFactor: 1.3,
+      },
+    },
+  ],
 ];
 
 function randomBatch(vocabulary: number, sequences: number, T: number): Batch {

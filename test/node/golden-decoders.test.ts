@@ -22,11 +22,46 @@ const FIXTURES =
   process.env.GOLDEN_DIR ?? join(import.meta.dirname, "../fixtures");
 const TOKENS = Int32Array.from({ length: 24 }, (_, i) => (i * 37 + 11) % 256);
 
-/** What llama.cpp has no graph of. */
+/** With what the files tell beside it: how much longer the context is than the one that was trained on. */
+const longrope = (pairs: number) => ({
+  rope_theta: 10_000,
+  rope_type: "longrope",
+  short_factor: Array.from({ length: pairs }, (_, i) => 1 + i / 9),
+  long_factor: Array.from({ length: pairs }, (_, i) => 2 + i),
+  factor: 4,
+  original_max_position_embeddings: 24,
+});
+
+/** What llama.cpp has no graph of, or computes otherwise. */
 const OWN: Record<string, (typeof DECODERS)[string]> = {
   "qwen3 with biases of attention": {
     ...DECODERS.qwen3!,
     attention_bias: true,
+  },
+  phi3: { ...DECODERS.llama!, model_type: "phi3" },
+  "phi3 with a window, untied": {
+    ...DECODERS.qwen3!,
+    model_type: "phi3",
+    sliding_window: 7,
+  },
+  "phi3 of two lists": {
+    ...DECODERS.llama!,
+    model_type: "phi3",
+    max_position_embeddings: 96,
+    original_max_position_embeddings: 24,
+    rope_parameters: longrope(8),
+  },
+  "phi3 that turns a part of each head": {
+    ...DECODERS.llama!,
+    model_type: "phi3",
+    rope_parameters: { rope_theta: 100, partial_rotary_factor: 0.75 },
+  },
+  "phi3 of two lists and a part of each head": {
+    ...DECODERS.llama!,
+    model_type: "phi3",
+    max_position_embeddings: 96,
+    original_max_position_embeddings: 24,
+    rope_parameters: { ...longrope(6), partial_rotary_factor: 0.75 },
   },
   "mistral with a window": {
     ...DECODERS.llama!,
@@ -116,6 +151,7 @@ describe("a decoder has the logits", () => {
     "llama with a yarn rope of a length of its own",
     "qwen3 with a yarn rope of two lengths",
     "llama of a factor a pair",
+    "llama of a factor a pair and larger queries",
     "qwen2",
     "qwen3",
     ...Object.keys(OWN),

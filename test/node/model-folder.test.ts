@@ -251,7 +251,10 @@ describe("a model by transformers", () => {
       { model_type: "llama" },
       "a whole number `num_hidden_layers` from 1, got undefined",
     ],
-    [{ model_type: "mamba" }, "one of gpt2, llama, mistral, qwen2, qwen3, got"],
+    [
+      { model_type: "mamba" },
+      "one of gpt2, llama, mistral, qwen2, qwen3, phi3, got",
+    ],
     [
       { activation_function: "relu" },
       '`activation_function` "gelu_new", got "relu"',

@@ -35,7 +35,10 @@ type Rope = {
   beta_slow?: number;
   truncate?: boolean;
   attention_factor?: number;
+  short_factor?: readonly number[];
   long_factor?: readonly number[];
+  /** Of a head's channels. */
+  partial_rotary_factor?: number;
 };
 
 /** A tensor by its name; of biases and the like those that there are. */
@@ -51,7 +54,9 @@ export function llamaLogits(
 ): Rows {
   const { hidden_size: width, num_hidden_layers: layers } = config;
   const isGemma = config.model_type?.startsWith("gemma") === true;
-  const tensor = (name: string) => weights(name)!;
+  const tensor = (name: string) => separate(name)!;
+  const separate = (name: string) =>
+    weights(name) ?? partOfFused(config, weights, name);
   const table = tensor("model.embed_tokens.weight");
   const scale = isGemma ? Math.sqrt(width) : 1;
   let stream: Rows = Array.from(tokens, (token) =>
@@ -162,6 +167,29 @@ function feedForward(
   });
 }
 
+/** Phi-3 has q, k and v in one matrix, the rows of one above those of the next, and gate above up. */
+function partOfFused(
+  { hidden_size: width, head_dim: length, ...config }: LlamaConfig,
+  weights: Weights,
+  name: string,
+): ArrayLike<number> | undefined {
+  const [, before, part] = /^(.*)(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight$/.exec(name) ?? []; // prettier-ignore
+  if (part === undefined) return undefined;
+  const isMlp = before!.endsWith("mlp.");
+  const whole = weights(`${before}${isMlp ? "gate_up" : "qkv"}_proj.weight`);
+  if (!whole) return undefined;
+  const [queries, keys] = [config.num_attention_heads * length, config.num_key_value_heads * length]; // prettier-ignore
+  const half = whole.length / width / 2;
+  const [from, rows] = {
+    q_proj: [0, queries],
+    k_proj: [queries, keys],
+    v_proj: [queries + keys, keys],
+    gate_proj: [0, half],
+    up_proj: [half, half],
+  }[part] as [number, number];
+  return Array.from(whole).slice(from * width, (from + rows) * width);
+}
+
 function rmsNorm(
   x: Float64Array,
   weight: ArrayLike<number>,
@@ -263,15 +291,29 @@ function softmax(scores: Float64Array): Float64Array {
   return powers.map((power) => power / total);
 }
 
-/** Rotary position: channels i and i + length / 2 are a pair. YaRN makes queries and keys larger, too. */
+/**
+ * Rotary position: of the channels that turn, the first ones, i and i + half are a pair. YaRN and longrope make queries and
+ * keys larger, too. Texts are no longer than the context that was trained on, so longrope has its short factors.
+ */
 function turned(x: Float64Array, position: number, rope: Rope) {
-  const half = x.length / 2;
-  const gain = rope.rope_type === "yarn" ? yarnGain(rope) : 1;
+  const turning = Math.floor(x.length * (rope.partial_rotary_factor ?? 1));
+  const half = turning / 2;
+  const gain = gainOf(rope);
   return x.map((value, i) => {
+    if (i >= turning) return value;
     const angle = position * frequency(rope, i % half, half);
     const partner = i < half ? -x[i + half]! : x[i - half]!;
     return gain * (value * Math.cos(angle) + partner * Math.sin(angle));
   });
+}
+
+function gainOf(rope: Rope): number {
+  if (rope.rope_type === "yarn") return yarnGain(rope);
+  if (rope.rope_type !== "longrope") return 1;
+  const { factor, original_max_position_embeddings: original } = rope;
+  // Ding et al., arXiv 2402.13753, unless told.
+  const gain = () => Math.sqrt(1 + Math.log(factor!) / Math.log(original!));
+  return rope.attention_factor ?? gain();
 }
 
 /** What yarn makes queries and keys longer by (Peng et al., arXiv 2309.00071, §3.4), or what is told instead. */
@@ -291,7 +333,7 @@ function frequency(rope: Rope, pair: number, pairs: number): number {
     case "linear":
       return mixed(0);
     case "longrope":
-      return plain / rope.long_factor![pair]!;
+      return plain / rope.short_factor![pair]!;
     case "llama3": {
       const turns = (context * plain) / (2 * Math.PI);
       const [low, high] = [rope.low_freq_factor!, rope.high_freq_factor!];

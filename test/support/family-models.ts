@@ -102,6 +102,18 @@ export const DECODERS: Record<string, Config & LlamaConfig> = {
       attention_factor: 1,
     } as Rope,
   },
+  "llama of a factor a pair and larger queries": {
+    model_type: "llama",
+    ...BASE,
+    rope_parameters: {
+      rope_theta: 10_000,
+      rope_type: "longrope",
+      factor: 1,
+      short_factor: FACTORS,
+      long_factor: FACTORS,
+      attention_factor: 1.3,
+    } as Rope,
+  },
   mixtral: {
     model_type: "mixtral",
     ...BASE,
@@ -230,12 +242,23 @@ export function decoderShapes(config: Config): Shapes {
                   ] as Shapes)
                 : []),
             ]
-          : gated(`${own}.mlp`, INNER);
+          : type === "phi3"
+            ? [
+                [`${own}.mlp.gate_up_proj.weight`, 2 * INNER, WIDTH],
+                [`${own}.mlp.down_proj.weight`, WIDTH, INNER],
+              ]
+            : gated(`${own}.mlp`, INNER);
+    const projections: Shapes =
+      type === "phi3"
+        ? [[`${attention}.qkv_proj.weight`, (HEADS + 2 * GROUPS) * LENGTH, WIDTH]] // prettier-ignore
+        : [
+            [`${attention}.q_proj.weight`, HEADS * LENGTH, WIDTH],
+            [`${attention}.k_proj.weight`, GROUPS * LENGTH, WIDTH],
+            [`${attention}.v_proj.weight`, GROUPS * LENGTH, WIDTH],
+          ];
     return [
       [`${own}.input_layernorm.weight`, WIDTH],
-      [`${attention}.q_proj.weight`, HEADS * LENGTH, WIDTH],
-      [`${attention}.k_proj.weight`, GROUPS * LENGTH, WIDTH],
-      [`${attention}.v_proj.weight`, GROUPS * LENGTH, WIDTH],
+      ...projections,
       [`${attention}.o_proj.weight`, WIDTH, HEADS * LENGTH],
       ...biases,
       ...headNorms,

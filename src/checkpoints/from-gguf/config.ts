@@ -206,19 +206,21 @@ function ropeScaling(
     throw notComputed(keys, "`rope.scaling.type` none, linear or yarn", shown(type)); // prettier-ignore
   if (type !== "none" && factors)
     throw notComputed(keys, "`rope.scaling.type` none beside rope_freqs.weight", shown(type)); // prettier-ignore
+  const attention = asWritten(keys.number("rope.scaling.attn_factor") ?? 1);
   if (factors)
     return {
       rope_scaling: {
         rope_type: "longrope",
         short_factor: factors,
         long_factor: factors,
-        attention_factor: 1,
+        attention_factor: attention,
       },
     };
+  if (attention !== 1 && type !== "yarn")
+    throw notComputed(keys, "`rope.scaling.attn_factor` 1 beside neither yarn nor rope_freqs.weight", `${attention}`); // prettier-ignore
   if (type === "none") return {};
   const factor = asWritten(keys.needed("rope.scaling.factor"));
   if (type === "linear") return { rope_scaling: { rope_type: type, factor } };
-  const attention = asWritten(keys.number("rope.scaling.attn_factor") ?? 1);
   return {
     rope_scaling: {
       rope_type: type,

@@ -46,7 +46,8 @@ function ropeOf(config: Hyperparameters, of?: string): Rope {
 /** The factors of `longrope` if those for short and long texts are equal. */
 function soleFactors({ get }: Rope): number[] | undefined {
   const long = get("long_factor");
-  if (!Array.isArray(long) || get("attention_factor") !== 1) return undefined;
+  if (!Array.isArray(long) || typeof get("attention_factor") !== "number")
+    return undefined;
   const isSame = JSON.stringify(get("short_factor")) === JSON.stringify(long);
   return isSame ? (long as number[]) : undefined;
 }
@@ -73,7 +74,11 @@ export function ropePairs(
   if (share !== 1) throw notComputed("`partial_rotary_factor` 1", `${share}`);
   const base: Pairs = [["rope.freq_base", real(rope.base)]];
   const hasTensor = type === "llama3" || (type === "longrope" && soleFactors(rope)); // prettier-ignore
-  if (type === "default" || (hasTensor && withFactors)) return base;
+  if (type === "default") return base;
+  if (hasTensor && withFactors) {
+    const attention = (type === "longrope" && number("attention_factor")) || 1;
+    return [...base, ...attentionPairs(attention)];
+  }
   const factor = number("factor");
   if (!["linear", "yarn"].includes(type) || factor === undefined)
     throw notComputed(
@@ -109,10 +114,13 @@ function yarnPairs(
   const attention = yarnAttention(factor, number) / attentionOf(factor);
   return [
     ["rope.scaling.original_context_length", uint32(original)],
-    ...(attention === 1
-      ? []
-      : ([["rope.scaling.attn_factor", real(attention)]] as const)),
+    ...attentionPairs(attention),
   ];
+}
+
+/** What queries and keys are multiplied by. */
+function attentionPairs(factor: number): Pairs {
+  return factor === 1 ? [] : [["rope.scaling.attn_factor", real(factor)]];
 }
 
 /** Base frequency of sliding attention, if it has its own. */

@@ -40,6 +40,7 @@ export function gpt2Decoder(shape: ModelSizes): Decoder {
     prefix: PREFIX,
     notRead: NOT_READ,
     tiedHead: TIED_HEAD,
+    fused: {},
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();

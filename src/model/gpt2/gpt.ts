@@ -17,5 +17,6 @@ export const GPT2_ARCHITECTURE: Architecture<Gpt2Shape> = {
   prefix: PREFIX,
   notRead: NOT_READ,
   tiedHead: () => TIED_HEAD,
+  fusedIn: () => ({}),
   model: (shape) => new Transformer(shape, gpt2Tensors(shape), GPT2_LAYERS),
 };

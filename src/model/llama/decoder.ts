@@ -5,6 +5,7 @@
  *   output = middle + down(silu(gate(n2)) · up(n2)),                     n2 = norm(middle)
  */
 import type { Pointer } from "../../kernels/arena.ts";
+import type { Angles } from "../../kernels/attention.ts";
 import {
   addToRows,
   rmsNorm,
@@ -23,7 +24,7 @@ import type { LlamaShape } from "../../api/run-config.ts";
 import type { KeyValueCache } from "../key-value-cache.ts";
 import type { ParameterTensor } from "../parameters.ts";
 import { widths } from "./config.ts";
-import { shapeOf } from "./hugging-face.ts";
+import { fusedIn, shapeOf } from "./hugging-face.ts";
 import {
   biased,
   biasInLayer,
@@ -37,6 +38,7 @@ import {
   tiedHead,
 } from "./parameters.ts";
 import { attendWithin, windowsOf } from "./windows.ts";
+import { rotaryWidthOf } from "./rope-config.ts";
 import type { Turns } from "./rope-scaling.ts";
 import { rotaryAngles, turnsOf } from "./rotary-angles.ts";
 
@@ -46,7 +48,8 @@ export function llamaDecoder(
 ): Decoder {
   const shape = shapeOf(config);
   const { width: C, context, vocabulary, layers } = shape;
-  const turns = turnsOf(shape);
+  const rotaryWidth = rotaryWidthOf(config, shape.headWidth);
+  const turns = turnsOf({ ...shape, headWidth: rotaryWidth });
   const windows = windowsOf(config, layers);
   return {
     context,
@@ -59,6 +62,7 @@ export function llamaDecoder(
     prefix: PREFIX,
     notRead: NOT_READ,
     tiedHead: tiedHead(shape),
+    fused: fusedIn(config),
 
     forward(weights, cache, tokens) {
       const { arena } = kernels();
@@ -111,7 +115,8 @@ function block(
     const q = linear("self_attn.q_proj", normed, heads * headWidth);
     const k = linear("self_attn.k_proj", normed, groups * headWidth);
     const v = linear("self_attn.v_proj", normed, groups * headWidth);
-    const angles = rotaryAngles(turns, cache.length, N);
+    const half = turns.perToken.length;
+    const angles = { ...rotaryAngles(turns, cache.length, N), half };
     for (const [name, at, count] of [
       ["q", q, heads],
       ["k", k, groups],
@@ -120,7 +125,7 @@ function block(
         const weight = weights.values(own(`self_attn.${name}_norm`));
         rmsNorm(at, at, weight, N * count, headWidth, epsilon);
       }
-      rotary(at, angles, N, count, headWidth, count * headWidth);
+      turnHeads(at, angles, N, count, headWidth);
     }
     cache.append(layer, k, v, groups * headWidth, N);
     const mixed = arena.allocF32(N * heads * headWidth);
@@ -136,6 +141,25 @@ function block(
     swiglu(gate, gate, up, N * hidden);
     sum(x, x, linear("mlp.down_proj", gate, C), N * C);
   });
+}
+
+/**
+ * The first channels of each head turn, twice as many as there are angles; the others stay. x f32 [tokens, heads,
+ * headWidth].
+ */
+function turnHeads(
+  x: Pointer,
+  angles: Angles & { half: number },
+  tokens: number,
+  heads: number,
+  headWidth: number,
+): void {
+  const turning = 2 * angles.half;
+  const stride = heads * headWidth;
+  if (turning === headWidth)
+    return rotary(x, angles, tokens, heads, headWidth, stride);
+  for (let head = 0; head < heads; head++)
+    rotary(x + 4 * head * headWidth, angles, tokens, 1, turning, stride);
 }
 
 /** Matrices are stored [out, in]. */

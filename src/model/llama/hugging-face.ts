@@ -1,8 +1,16 @@
 /** Converts a shape to transformers' config.json of a Llama, Mistral, Qwen2 or Qwen3, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape } from "../../api/run-config.ts";
+import type { FusedLayers } from "../../checkpoints/fused-tensors.ts";
+import { fusedLayers } from "./parameters.ts";
 import { windowsOf } from "./windows.ts";
-import { positiveIn, ropeConfig, ropeOf, unlike } from "./rope-config.ts";
+import {
+  positiveIn,
+  ropeConfig,
+  ropeOf,
+  rotaryWidthOf,
+  unlike,
+} from "./rope-config.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 
@@ -19,7 +27,6 @@ const SIZES = {
 const FIXED: Record<string, readonly unknown[]> = {
   hidden_act: ["silu", "swish"],
   is_causal: [true],
-  partial_rotary_factor: [null, 1],
 };
 
 /** The classes that have these biases. */
@@ -116,7 +123,7 @@ export function shapeOf(config: Config): LlamaShape {
   ) as Record<keyof typeof SIZES, number>;
   const { layers, width, heads, hidden, context, vocabulary } = sizes;
   const headWidth = size("head_dim", width / heads);
-  const { ropeBase, ropeScaling } = ropeOf(config, context, headWidth);
+  const rope = ropeOf(config, context, headWidth);
   const shape: LlamaShape = {
     arch: "llama",
     layers,
@@ -125,14 +132,14 @@ export function shapeOf(config: Config): LlamaShape {
     groups: size("num_key_value_heads", heads),
     headWidth,
     hidden,
-    context,
+    context: rope.context ?? context,
     vocabulary,
-    ropeBase,
-    epsilon: positiveIn(config, "rms_norm_eps", 1e-6),
+    ropeBase: rope.ropeBase,
+    epsilon: positiveIn(config, "rms_norm_eps", config.model_type === "phi3" ? 1e-5 : 1e-6), // prettier-ignore
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
     ...biasesOf(config),
-    ...(ropeScaling && { ropeScaling }),
+    ...(rope.ropeScaling && { ropeScaling: rope.ropeScaling }),
   };
   if (heads % shape.groups !== 0)
     throw unlike(
@@ -144,12 +151,20 @@ export function shapeOf(config: Config): LlamaShape {
   return shape;
 }
 
+/** The layers that a directory of this class stores as one. */
+export function fusedIn(config: Config): FusedLayers {
+  return config.model_type === "phi3" ? fusedLayers(shapeOf(config)) : {};
+}
+
 /**
  * The shape for training from such a model. Training has full attention, so the context is limited to the shortest
  * sliding window, within which both are equal. Errors: as `shapeOf`
  */
 export function trainedShape(config: Config): LlamaShape {
   const shape = shapeOf(config);
+  const turning = rotaryWidthOf(config, shape.headWidth);
+  if (turning !== shape.headWidth)
+    throw unlike("`partial_rotary_factor` null or 1 to train", turning / shape.headWidth); // prettier-ignore
   const windows = windowsOf(config, shape.layers);
   return { ...shape, context: Math.min(shape.context, ...windows) };
 }

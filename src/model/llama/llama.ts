@@ -4,7 +4,7 @@ import type { Architecture } from "../model.ts";
 import { Transformer } from "../transformer.ts";
 import { LLAMA_LAYERS } from "./layers.ts";
 import { checkShape, checkTrainingShape, completeShape } from "./config.ts";
-import { configOf, trainedShape } from "./hugging-face.ts";
+import { configOf, fusedIn, trainedShape } from "./hugging-face.ts";
 import { llamaTensors, NOT_READ, PREFIX, tiedHead } from "./parameters.ts";
 
 export const LLAMA_ARCHITECTURE: Architecture<LlamaShape> = {
@@ -14,6 +14,7 @@ export const LLAMA_ARCHITECTURE: Architecture<LlamaShape> = {
   checkTraining: checkTrainingShape,
   huggingFaceConfig: configOf,
   importedShape: trainedShape,
+  fusedIn,
   prefix: PREFIX,
   notRead: NOT_READ,
   tiedHead,

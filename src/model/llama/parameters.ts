@@ -4,6 +4,7 @@
  * orthogonalized separately.
  */
 import type { LlamaShape } from "../../api/run-config.ts";
+import type { FusedLayers } from "../../checkpoints/fused-tensors.ts";
 import type { TiedHead } from "../../checkpoints/model-tensors.ts";
 import type { ModelTensors } from "../layers.ts";
 import {
@@ -56,6 +57,17 @@ const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as cons
 const OUT = "self_attn.o_proj";
 const GATE_UP = ["mlp.gate_proj", "mlp.up_proj"] as const;
 const DOWN = "mlp.down_proj";
+
+/** Phi-3's names of the layers that it stores as one, in every layer of the model. */
+export function fusedLayers(shape: LlamaShape): FusedLayers {
+  const { queries, keys } = widths(shape);
+  const [q, k, v] = QKV;
+  const [gate, up] = GATE_UP;
+  return {
+    "self_attn.qkv_proj": [[q, queries], [k, keys], [v, keys]], // prettier-ignore
+    "mlp.gate_up_proj": [[gate, shape.hidden], [up, shape.hidden]], // prettier-ignore
+  };
+}
 
 /** Names of a block's linear layers that have biases. */
 export function biased(shape: LlamaShape): ReadonlySet<string> {

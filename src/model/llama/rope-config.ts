@@ -1,14 +1,24 @@
 /** Converts rotary positions to transformers' config.json, and back. */
 import { shown } from "../../api/option-kinds.ts";
 import type { LlamaShape, RopeScaling } from "../../api/run-config.ts";
-import { yarnAttention } from "../../checkpoints/yarn.ts";
+import { logarithm, yarnAttention } from "../../checkpoints/yarn.ts";
 import { invalidConfig } from "../shape-checks.ts";
 
 type Config = Readonly<Record<string, unknown>>;
 type Rope = Pick<LlamaShape, "ropeBase" | "ropeScaling">;
+/** `context`: up to which positions turn so; undefined if all do. */
+type FoundRope = Rope & { context?: number };
 
 const DEFAULT_BASE = 10_000;
 const TYPES = ["default", "linear", "llama3", "yarn", "longrope"] as const;
+/** Phi-3's class has these alone; its older files have other names for longrope. */
+const PHI3_TYPES: Readonly<Record<string, (typeof TYPES)[number]>> = {
+  default: "default",
+  longrope: "longrope",
+  su: "longrope",
+  yarn: "longrope",
+};
+const PHI3_ORIGINAL_CONTEXT = 4096;
 
 /**
  * From `rope_scaling` (older files, takes precedence) or `rope_parameters`, and keys beside them. Errors:
@@ -18,18 +28,17 @@ export function ropeOf(
   config: Config,
   context: number,
   headWidth: number,
-): Rope {
-  const { rope_scaling: scaling, rope_parameters: told } = config;
-  const key = scaling ? "rope_scaling" : "rope_parameters";
-  const parameters = (scaling || told) ?? {};
-  if (typeof parameters !== "object" || Array.isArray(parameters))
-    throw unlike(`an object \`${key}\``, parameters);
-  const own = parameters as Config;
-  const type = TYPES.find((each) => each === typeOf(own));
+): FoundRope {
+  const { key, own } = parametersOf(config);
+  const isPhi3 = config.model_type === "phi3";
+  const type = isPhi3
+    ? PHI3_TYPES[String(typeOf(own))]
+    : TYPES.find((each) => each === typeOf(own));
   if (type === undefined)
-    throw unlike(`\`rope_type\` ${TYPES.join(", ")}`, typeOf(own));
-  const partial = own.partial_rotary_factor ?? 1;
-  if (partial !== 1) throw unlike("`partial_rotary_factor` null or 1", partial);
+    throw unlike(
+      `\`rope_type\` ${(isPhi3 ? Object.keys(PHI3_TYPES) : TYPES).join(", ")}`,
+      typeOf(own),
+    );
   const [nested] = Object.entries(own).filter(
     ([, value]) =>
       typeof value === "object" && value !== null && !Array.isArray(value),
@@ -39,29 +48,79 @@ export function ropeOf(
   const base = own.rope_theta === undefined ? config : own;
   const ropeBase = positiveIn(base, "rope_theta", DEFAULT_BASE);
   if (type === "default") return { ropeBase };
-  if (type === "longrope")
-    return { ropeBase, ropeScaling: factorsOf(own, headWidth / 2) };
-  const original = positiveIn(config.original_max_position_embeddings === undefined ? own : config, "original_max_position_embeddings", context); // prettier-ignore
+  const original = positiveIn(config.original_max_position_embeddings === undefined ? own : config, "original_max_position_embeddings", isPhi3 ? PHI3_ORIGINAL_CONTEXT : context); // prettier-ignore
+  if (type === "longrope") {
+    const pairs = rotaryWidthOf(config, headWidth) / 2;
+    return { ropeBase, ...factorsOf(own, pairs, context, original) };
+  }
   return { ropeBase, ropeScaling: scalingOf(type, own, original) };
+}
+
+/**
+ * The channels of a head that turn, the first ones; all but in Phi-3's class. Errors: `invalid_config` for a share that is
+ * none
+ */
+export function rotaryWidthOf(config: Config, headWidth: number): number {
+  const { own } = parametersOf(config);
+  const told = own.partial_rotary_factor ?? config.partial_rotary_factor ?? 1;
+  if (told === 1) return headWidth;
+  if (config.model_type !== "phi3")
+    throw unlike("`partial_rotary_factor` null or 1", told);
+  const width = typeof told === "number" ? Math.trunc(headWidth * told) : 0;
+  if (width > 0 && width < headWidth && width % 2 === 0) return width;
+  throw unlike(`\`partial_rotary_factor\` of an even number of a head's ${headWidth} channels`, told); // prettier-ignore
+}
+
+function parametersOf(config: Config): { key: string; own: Config } {
+  const { rope_scaling: scaling, rope_parameters: told } = config;
+  const key = scaling ? "rope_scaling" : "rope_parameters";
+  const parameters = (scaling || told) ?? {};
+  if (typeof parameters !== "object" || Array.isArray(parameters))
+    throw unlike(`an object \`${key}\``, parameters);
+  return { key, own: parameters as Config };
 }
 
 function typeOf({ rope_type: type, type: olderName }: Config): unknown {
   return type ?? olderName ?? "default";
 }
 
-/** With different lists, a text's first tokens would depend on its length. */
+/**
+ * transformers takes the long list for a text of more than `original` positions, from its first on. Lists that differ would
+ * so make a text's beginning depend on its length: then the short one holds, and the context ends with it.
+ */
 function factorsOf(
-  { short_factor: short, long_factor: long, attention_factor: factor }: Config,
+  own: Config,
   pairs: number,
-): RopeScaling {
-  const isList = (list: unknown): list is number[] =>
-    Array.isArray(list) &&
-    list.length === pairs &&
-    list.every((value) => typeof value === "number" && value > 0);
-  if (!isList(long) || JSON.stringify(short) !== JSON.stringify(long))
-    throw unlike(`\`short_factor\` equal to \`long_factor\`, ${pairs} numbers above 0`, short); // prettier-ignore
-  if (factor !== 1) throw unlike("`attention_factor` 1", factor ?? null);
-  return { type: "factors", factors: long };
+  context: number,
+  original: number,
+): Pick<FoundRope, "ropeScaling" | "context"> {
+  const list = (key: string): number[] => {
+    const factors = own[key];
+    const isFit =
+      Array.isArray(factors) &&
+      factors.length === pairs &&
+      factors.every((value) => typeof value === "number" && value > 0);
+    if (isFit) return factors as number[];
+    throw unlike(`\`${key}\` of ${pairs} numbers above 0`, factors);
+  };
+  const [short, long] = [list("short_factor"), list("long_factor")];
+  const factor = positiveIn(own, "factor", context / original);
+  const attentionFactor = positiveIn(own, "attention_factor", longAttention(factor, original)); // prettier-ignore
+  const isSame = JSON.stringify(short) === JSON.stringify(long);
+  return {
+    ropeScaling: {
+      type: "factors",
+      factors: short,
+      ...(attentionFactor !== 1 && { attentionFactor }),
+    },
+    ...(!isSame && original < context && { context: Math.floor(original) }),
+  };
+}
+
+/** What longrope multiplies queries and keys by unless told. Source: Ding et al., LongRoPE (2024), as in transformers */
+function longAttention(factor: number, original: number): number {
+  if (factor <= 1) return 1;
+  return Math.sqrt(1 + logarithm(factor) / logarithm(original));
 }
 
 function scalingOf(
@@ -130,7 +189,7 @@ function scalingConfig(scaling: RopeScaling): Record<string, unknown> {
       factor: 1,
       short_factor: factors,
       long_factor: factors,
-      attention_factor: 1,
+      attention_factor: scaling.attentionFactor ?? 1,
     };
   }
   const { type: rope_type, factor } = scaling;

@@ -17,7 +17,10 @@ export function scaledTurns(
   if (scaling === undefined) return { perToken: plain, magnitude: 1 };
   if (scaling.type === "factors") {
     const { factors } = scaling;
-    return { perToken: plain.map((turn, i) => turn / factors[i]!), magnitude: 1 }; // prettier-ignore
+    return {
+      perToken: plain.map((turn, i) => turn / factors[i]!),
+      magnitude: scaling.attentionFactor ?? 1,
+    };
   }
   const { factor } = scaling;
   const keptShare = keptShares(plain, base, scaling);
