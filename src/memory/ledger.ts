@@ -113,8 +113,9 @@ export class Ledger {
     this.#waiting.add(entry);
     try {
       // A timer, since in Workers a request must not resolve another request's promise.
-      while (!this.#isNext(entry)) {
-        if (Date.now() - started >= maxWaitMs) {
+      // Pauses count too, since the clock may be set back.
+      for (let pausedMs = 0; !this.#isNext(entry); pausedMs += PAUSE_MS) {
+        if (Math.max(pausedMs, Date.now() - started) >= maxWaitMs) {
           throw new AppError(
             "unavailable",
             `Expected ${bytes} bytes of memory to be free, got none within ${maxWaitMs / 1000} seconds; repeat the request`,
@@ -183,8 +184,11 @@ function sum(entries: Iterable<{ bytes: number }>): number {
 
 function forgetStale(entries: Set<Entry>): void {
   const now = Date.now();
-  for (const entry of entries)
+  for (const entry of entries) {
+    // The clock may have been set back since.
+    entry.touched = Math.min(entry.touched, now);
     if (now - entry.touched > STALE_MS[entry.rank]) entries.delete(entry);
+  }
 }
 
 /** Memory of an isolate on the platform. */

@@ -165,6 +165,28 @@ test("who gives no sign of life holds nothing, until it gives one", async () => 
   expect(heldMib()).toBe(60);
 });
 
+test("where the clock is set back, who is gone still holds nothing, and who waits is told in time", async () => {
+  vi.useFakeTimers();
+  const { reserve } = newLedger();
+  const gone = reserve(60);
+  await gone.reservation;
+  const refused = reserve(60, "request", 1_000);
+  vi.setSystemTime(Date.now() - 3_600_000);
+  const held = reserve(60);
+  await vi.advanceTimersByTimeAsync(7_000);
+  expect(refused.refused).toContain("none within 1 seconds");
+  expect(held.granted).toBe(true);
+  await held.reservation.then((it) => it.release());
+
+  const { reservation } = reserve(200);
+  const alive = setInterval(() => void reservation.then((it) => it.touch()), 1_000); // prettier-ignore
+  const late = reserve(60, "request", 1_000);
+  vi.setSystemTime(Date.now() - 3_600_000);
+  await vi.advanceTimersByTimeAsync(2_000);
+  clearInterval(alive);
+  expect(late.refused).toContain("none within 1 seconds");
+});
+
 test("less than a MiB is not counted, and does not wait", async () => {
   const { ledger, reserve, heldMib } = newLedger();
   await reserve(200).reservation;

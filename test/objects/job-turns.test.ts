@@ -35,3 +35,12 @@ test("the turn of one that is gone ends by itself", () => {
   vi.advanceTimersByTime(10_001);
   expect(takeTurn(b)).toBe(true);
 });
+
+test("a turn does not last longer where the clock is set back", () => {
+  vi.useFakeTimers();
+  takeTurn(a);
+  vi.setSystemTime(Date.now() - 3_600_000);
+  expect(takeTurn(b)).toBe(false);
+  vi.advanceTimersByTime(10_001);
+  expect(takeTurn(b)).toBe(true);
+});

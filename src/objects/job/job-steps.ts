@@ -21,6 +21,7 @@ import {
   type StoredJob,
   withoutToken,
 } from "./job-record.ts";
+import { LongWait } from "../platform/long-wait.ts";
 import type { JobStore } from "./job-store.ts";
 import { endTurn, takeTurn, TURN_PAUSE_MS } from "./job-turns.ts";
 import { JobWork } from "./job-work.ts";
@@ -41,6 +42,8 @@ export class JobSteps {
   readonly #store: JobStore;
   readonly #bindings: JobBindings;
   readonly #work: JobWork;
+  readonly #turn: LongWait;
+  readonly #memory: LongWait;
 
   constructor(
     storage: DurableObjectStorage,
@@ -50,6 +53,9 @@ export class JobSteps {
     this.#storage = storage;
     this.#store = store;
     this.#bindings = bindings;
+    const tell = (text: string) => store.log(text);
+    this.#turn = new LongWait("the turn of another job", tell);
+    this.#memory = new LongWait("memory", tell);
     this.#work = new JobWork(bindings, store, () => {
       takeTurn(this);
       return store.removal !== null;
@@ -105,15 +111,23 @@ export class JobSteps {
   }
 
   async #convert(job: StoredJob): Promise<number> {
-    if (!takeTurn(this)) return Date.now() + TURN_PAUSE_MS;
+    if (!takeTurn(this)) {
+      // Never given up: a turn that is not used ends by itself.
+      this.#turn.missed();
+      return Date.now() + TURN_PAUSE_MS;
+    }
+    this.#turn.over();
     let pauseMs = NEXT_MS;
     try {
-      if (await this.#work.stretch(job)) this.#end(job, null);
+      const isDone = await this.#work.stretch(job);
+      this.#memory.over();
+      if (isDone) this.#end(job, null);
     } catch (error) {
       pauseMs = pauseAfter(job.failures);
       if (error instanceof NotNow)
         pauseMs = Math.max(pauseMs, Math.min(error.afterMs, MAX_PAUSE_MS));
-      if (!isCrowded(error)) this.#fail(job, error);
+      const failed = isCrowded(error) ? this.#memory.missed() : error;
+      if (failed) this.#fail(job, failed);
     }
     // Pause longer than the jobs that are waiting for a turn.
     if (endTurn(this)) pauseMs = Math.max(pauseMs, 2 * TURN_PAUSE_MS);

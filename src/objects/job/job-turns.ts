@@ -10,12 +10,15 @@ let turn: { owner: object; untilMs: number; isWanted: boolean } | undefined;
 
 /** Takes or extends the owner's turn; false if another has it. */
 export function takeTurn(owner: object): boolean {
-  if (turn && turn.owner !== owner && Date.now() < turn.untilMs) {
+  const nowMs = Date.now();
+  // The clock may have been set back since.
+  if (turn) turn.untilMs = Math.min(turn.untilMs, nowMs + TURN_MS);
+  if (turn && turn.owner !== owner && nowMs < turn.untilMs) {
     turn.isWanted = true;
     return false;
   }
   const isWanted = turn?.owner === owner && turn.isWanted;
-  turn = { owner, untilMs: Date.now() + TURN_MS, isWanted };
+  turn = { owner, untilMs: nowMs + TURN_MS, isWanted };
   return true;
 }
 

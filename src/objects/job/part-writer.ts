@@ -1,5 +1,6 @@
 /** Writes chunks of any size to a multipart upload, in parts of equal size, as R2 requires. */
 import { free } from "../../memory/free.ts";
+import { inTime } from "../platform/long-wait.ts";
 
 /** Size of every part except the last. */
 export const PART_BYTES = 8 * 1024 * 1024;
@@ -51,7 +52,8 @@ export class PartWriter {
   async flush(): Promise<void> {
     if (this.#length === 0) return;
     const number = this.parts.length + 1;
-    this.parts.push(await this.#upload.uploadPart(number, this.tail));
+    const upload = this.#upload.uploadPart(number, this.tail);
+    this.parts.push(await inTime(`part ${number} to be stored`, upload));
     this.#length = 0;
   }
 }

@@ -1,6 +1,7 @@
 /** The files that a job reads, from the bucket or a URL, by byte ranges. They must not change while the job runs. */
 import { AppError } from "../../api/errors.ts";
 import { endedEarly } from "../../formats/stream/source.ts";
+import { inTime } from "../platform/long-wait.ts";
 import { fileKey, filesIn, inFolder } from "../platform/stored-files.ts";
 import { findUrl, shownUrl, type UrlFile, type UrlReader } from "./url-file.ts";
 import { pinUrlFolder } from "./url-folder.ts";
@@ -71,17 +72,21 @@ export async function readPinned(
   into?: ArrayBuffer,
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (length === 0) return new Uint8Array(0);
-  const object = await bucket.get(key, {
-    range: { offset: start, length },
-    onlyIf: { etagMatches: etag },
-  });
+  const what = `${length} bytes of a stored file`;
+  const object = await inTime(
+    what,
+    bucket.get(key, {
+      range: { offset: start, length },
+      onlyIf: { etagMatches: etag },
+    }),
+  );
   if (!object || !("body" in object)) {
     throw new AppError(
       "file_changed",
       `Expected the file of ${bytes} bytes with which the job began, got ${object ? "another version" : "none"}`,
     );
   }
-  return readInto(object.body, length, into);
+  return inTime(what, readInto(object.body, length, into));
 }
 
 /** Reads the first `length` bytes of a body. Errors: `malformed_body` if there are fewer */

@@ -16,6 +16,7 @@ import {
 } from "../platform/alarm-pauses.ts";
 import { jsonCalls, type JsonStub, jsonStub } from "../platform/json-calls.ts";
 import { Lock } from "../platform/lock.ts";
+import { LongWait } from "../platform/long-wait.ts";
 import { TokenizationStore, type Work } from "./tokenization-store.ts";
 import { TokenizationWork } from "./tokenization-work.ts";
 
@@ -29,6 +30,9 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
   readonly #work = new TokenizationWork(this.env.BUCKET, this.#store);
   readonly #lock = new Lock();
   readonly #calls = jsonCalls(this.ctx, tokenizationMethods(this));
+  readonly #memory = new LongWait("memory", (text) =>
+    console.warn(`Tokenization of "${this.#store.load()?.name}": ${text}`),
+  );
   #isAtWork = false;
 
   override fetch(request: Request): Promise<Response> {
@@ -104,10 +108,12 @@ export class Tokenization extends DurableObject<TokenizationBindings> {
   async #stretch(work: Work): Promise<number> {
     try {
       const tokenized = await this.#work.stretch(work);
+      this.#memory.over();
       if (tokenized) await this.#end(work, tokenized);
       return NEXT_MS;
     } catch (error) {
-      if (!isCrowded(error)) await this.#fail(work, error);
+      const failed = isCrowded(error) ? this.#memory.missed() : error;
+      if (failed) await this.#fail(work, failed);
       return pauseAfter(work.failures);
     }
   }
