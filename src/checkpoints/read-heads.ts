@@ -56,6 +56,18 @@ export interface Folder {
 /** Size of reads of a GGUF's header: a vocabulary has megabytes. */
 const WINDOW_BYTES = 1 << 20;
 
+/** Limit of a text that is read whole: the longest tokenizer.json of a published model has 33 MB. */
+const MAX_TEXT_BYTES = 48 * 1024 * 1024;
+
+/** Checked before a text is read. Errors: `body_too_large` */
+export function checkTextBytes(name: string, bytes: number): void {
+  if (bytes > MAX_TEXT_BYTES)
+    throw new AppError(
+      "body_too_large",
+      `Expected ${name} to have at most ${MAX_TEXT_BYTES} bytes, got ${bytes}`,
+    );
+}
+
 /** A directory's tensors and config. Errors: those of `tensorFiles` and `checkpointOf` */
 export async function readFolder(folder: Folder): Promise<Checkpoint> {
   if (folder.checkpoint) return folder.checkpoint();

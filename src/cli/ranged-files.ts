@@ -4,13 +4,11 @@ import { basename, dirname, join } from "node:path";
 import { AppError } from "../api/errors.ts";
 import {
   checkRange,
+  checkTextBytes,
   type Folder,
   type RangedFile,
 } from "../checkpoints/read-heads.ts";
 import { notReadable, readHandle } from "./files.ts";
-
-/** Limit for an index or a config. */
-const MAX_TEXT_BYTES = 64 * 1024 * 1024;
 
 export function localFolder(path: string): Folder {
   return {
@@ -123,13 +121,23 @@ export function remoteFolder(url: string, token: string | undefined): Folder {
         await response.body?.cancel();
         return undefined;
       }
-      const length = Number(response.headers.get("Content-Length") ?? 0);
-      if (!response.ok || length > MAX_TEXT_BYTES)
-        throw await refused(at(name), response);
-      return response.text();
+      if (!response.ok) throw await refused(at(name), response);
+      return wholeText(at(name), response);
     },
     open: (name) => remoteFile(at(name), token),
   };
+}
+
+/** Counted as it arrives: its length may be missing, or that of compressed bytes. Errors: `body_too_large` */
+async function wholeText(url: string, response: Response): Promise<string> {
+  const decoder = new TextDecoder();
+  let [text, bytes] = ["", 0];
+  for await (const chunk of response.body ?? []) {
+    bytes += chunk.length;
+    checkTextBytes(url, bytes);
+    text += decoder.decode(chunk, { stream: true });
+  }
+  return text + decoder.decode();
 }
 
 /** Errors: `file_not_found` for a URL that does not support ranges */

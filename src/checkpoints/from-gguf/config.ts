@@ -5,9 +5,8 @@
 import { AppError } from "../../api/errors.ts";
 import { shown } from "../../api/option-kinds.ts";
 import type { ModelConfig } from "../../formats/roles/model-config.ts";
-import { MAX_HEAD } from "../gguf/hyperparameters.ts";
 import { GPT2, llamaNames, type Names, QWEN2, QWEN3 } from "../gguf/names.ts";
-import { Hyperparameters } from "../gguf/hyperparameters.ts";
+import { Hyperparameters, MAX_HEAD } from "../gguf/hyperparameters.ts";
 import { attentionOf } from "../yarn.ts";
 import type { GgufKeys } from "./keys.ts";
 

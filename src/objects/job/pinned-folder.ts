@@ -1,6 +1,6 @@
 /** The pinned files of a directory. */
 import { type NormsOf, readNorms, type Norms } from "../../checkpoints/fold.ts";
-import type { Folder } from "../../checkpoints/read-heads.ts";
+import { checkTextBytes, type Folder } from "../../checkpoints/read-heads.ts";
 import type { TensorRead } from "../../checkpoints/tensor-reads.ts";
 import type { FileRange } from "../../formats/stream/file-range.ts";
 import type { ReadFile } from "../../formats/stream/file-source.ts";
@@ -36,6 +36,7 @@ export class PinnedFolder {
       text: async (name) => {
         const file = this.#files.get(name);
         if (!file) return undefined;
+        checkTextBytes(name, file.bytes);
         return new TextDecoder().decode(await this.#read(file, 0, file.bytes));
       },
       open: async (name) => {

@@ -6,6 +6,7 @@ import {
   readIndex,
   SINGLE_FILE,
 } from "../../checkpoints/checkpoint.ts";
+import { checkTextBytes } from "../../checkpoints/read-heads.ts";
 import {
   findUrl,
   readUrl,
@@ -70,5 +71,6 @@ export async function pinUrlFolder(
 }
 
 async function textOf(reader: UrlReader, file: NamedFile): Promise<string> {
+  checkTextBytes(file.name, file.bytes);
   return new TextDecoder().decode(await readUrl(reader, file, 0, file.bytes));
 }
