@@ -19,11 +19,15 @@ const LIKELY = fileOf("T5's, the likeliest pieces, not the longest");
 async function keysOf(
   file: object,
   config: object = {},
+  texts: object = {},
 ): Promise<Map<string, GgufValue>> {
-  const files = { "tokenizer.json": file, "tokenizer_config.json": config };
+  const files = {
+    "tokenizer.json": JSON.stringify(file),
+    "tokenizer_config.json": JSON.stringify(config),
+    ...texts,
+  };
   const bytes = Object.entries(files).map(
-    ([name, json]) =>
-      [name, new TextEncoder().encode(JSON.stringify(json))] as const,
+    ([name, text]) => [name, new TextEncoder().encode(text)] as const,
   );
   return new Map(await vocabularyPairs(folderIn(new Map(bytes)), 300, {}));
 }
@@ -198,6 +202,56 @@ describe("carried", () => {
     expect(keys.get("tokenizer.ggml.bos_token_id")).toEqual({ uint32: 250 });
     expect(keys.get("tokenizer.ggml.eos_token_id")).toEqual({ uint32: 251 });
   });
+
+  test.each<[string, object, object, object]>([
+    [
+      "one",
+      { chat_template: "of config" },
+      { "chat_template.jinja": "of jinja" },
+      { "tokenizer.chat_template": { string: "of config" } },
+    ],
+    [
+      "one in a file",
+      {},
+      { "chat_template.jinja": "of jinja", "chat_template.json": "{}" },
+      { "tokenizer.chat_template": { string: "of jinja" } },
+    ],
+    [
+      "one in an older file",
+      {},
+      { "chat_template.json": JSON.stringify({ chat_template: "of json" }) },
+      { "tokenizer.chat_template": { string: "of json" } },
+    ],
+    [
+      "several",
+      {
+        chat_template: [
+          { name: "default", template: "plain" },
+          { name: "tool-use", template: "tools" },
+        ],
+      },
+      {},
+      {
+        "tokenizer.chat_template": { string: "plain" },
+        "tokenizer.chat_template.tool_use": { string: "tools" },
+        "tokenizer.chat_templates": { strings: ["tool_use"] },
+      },
+    ],
+    ["none", { chat_template: null }, {}, {}],
+  ])("chat templates: %s", async (_, config, files, expected) => {
+    const keys = await keysOf(BYTES, config, files);
+    const found = [...keys].filter(([key]) => key.includes("chat_template"));
+    expect(Object.fromEntries(found)).toEqual(expected);
+  });
+
+  test.each([[["plain"]], [[{ name: "", template: "x" }]], [[{ name: "a" }]]])(
+    "a list that is none of chat templates is refused: %j",
+    async (chat_template) => {
+      await expect(keysOf(BYTES, { chat_template })).rejects.toThrow(
+        "Expected `chat_template` to be a text, or a list of objects with `name` and `template`, got ",
+      );
+    },
+  );
 
   test("what changes no token is taken", async () => {
     const file = {

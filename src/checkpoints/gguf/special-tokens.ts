@@ -3,6 +3,7 @@ import { shown } from "../../api/option-kinds.ts";
 import { isObject } from "../../api/json.ts";
 import type { Folder } from "../read-heads.ts";
 import { type Pairs, uint32 } from "./hyperparameters.ts";
+import { templatePairs } from "./chat-templates.ts";
 import { type Signs, signsAround } from "./carried-signs.ts";
 import { notCarried } from "./not-carried.ts";
 import { parsed, type TokenizerJson } from "./tokenizer-json.ts";
@@ -39,17 +40,13 @@ export async function specialPairs(
     return [[`tokenizer.ggml.${key}`, uint32(id)] as const];
   });
   const adds = addedBy(tokenizer && around, own);
-  const template =
-    own.chat_template ?? (await folder.text("chat_template.jinja"));
   return [
     ...special,
     ...Object.entries(adds).map(
       ([name, boolean]) =>
         [`tokenizer.ggml.add_${name}_token`, { boolean }] as const,
     ),
-    ...(typeof template === "string"
-      ? ([["tokenizer.chat_template", { string: template }]] as const)
-      : []),
+    ...(await templatePairs(folder, own)),
   ];
 }
 
