@@ -5,6 +5,7 @@ import { aloneGguf } from "../checkpoints/checkpoint.ts";
 import { inspectFile } from "../checkpoints/inspect-file.ts";
 import { readFolder } from "../checkpoints/read-heads.ts";
 import type { Inspection } from "../checkpoints/inspect.ts";
+import { findFloat8 } from "../formats/blocks/fp8-scales.ts";
 import { isFloat } from "../formats/dtype.ts";
 import { convert } from "../library/convert.ts";
 import { drawnFile } from "./play/distributions.ts";
@@ -31,11 +32,22 @@ const ANSWERS: {
   draw: drawnFile,
   async tensors(file) {
     const { tensors } = await headOf(file);
+    // A scale of FP8 is part of its weight, and no tensor to pack.
+    const scales = new Set(
+      findFloat8(tensors).flatMap(({ scale, inputScale }) =>
+        [scale?.tensor.name, inputScale?.name].filter(Boolean),
+      ),
+    );
     const floats = tensors.filter(
-      ({ dtype, shape }) => isFloat(dtype) && shape.length > 0,
+      ({ name, dtype, shape }) =>
+        isFloat(dtype) && shape.length > 0 && !scales.has(name),
     );
     const first = floats.find(({ shape }) => shape.length > 1) ?? floats.at(0);
-    return { names: floats.map(({ name }) => name), first: first?.name };
+    return {
+      names: floats.map(({ name }) => name),
+      first: first?.name,
+      dtypes: [...new Set(tensors.map(({ dtype }) => dtype))],
+    };
   },
   look: ({ file, tensor, options, block }, tell) =>
     lookAt(file, tensor, options, block, tell),

@@ -4,6 +4,7 @@ import { computed, effect, signal, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
 import { render } from "preact";
 import type { Inspection } from "../checkpoints/inspect.ts";
+import { FLOAT_DTYPES } from "../formats/dtype.ts";
 import { Form } from "./play/form.ts";
 import type { Look } from "./play/look.ts";
 import {
@@ -96,8 +97,12 @@ const shownFile = new Latest<{ blob: Blob } & Tensors>((came) => {
   file.value = came?.blob;
   if (names.length === 0) look.value = undefined;
   if (came && names.length === 0)
-    shownFile.trouble.value = "This file has no tensor of floats to look at";
+    shownFile.trouble.value = noFloats(came.dtypes);
 });
+function noFloats(dtypes: readonly string[]): string {
+  const got = dtypes.length > 0 ? dtypes.join(", ") : "no tensor";
+  return `Expected a tensor of ${FLOAT_DTYPES.join(", ")} with a dimension, got ${got}; of FP8 and MXFP4, \`mxfp4-edge dequantize\` makes one`;
+}
 const shownLook = new Latest<Look>((came) => (look.value = came));
 const shownInspection = new Latest<Inspection | undefined>(
   (came) => (inspection.value = came),

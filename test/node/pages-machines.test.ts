@@ -140,6 +140,33 @@ describe.skipIf(!isBrowserExpected)("on other machines", () => {
     await page.context().close();
   });
 
+  test("the mouse reads a chart without drawing it anew", async () => {
+    const page = await site.open(TOKEN);
+    await page.addInitScript(`{
+      window.drawn = 0;
+      const { clearRect } = CanvasRenderingContext2D.prototype;
+      CanvasRenderingContext2D.prototype.clearRect = function (...rest) {
+        window.drawn++;
+        return clearRect.apply(this, rest);
+      };
+    }`);
+    await page.goto(`${site.edge.url}/?runs=bytes`);
+    await page
+      .getByRole("group", { name: /^Training loss.*bytes \d/ })
+      .waitFor();
+    await page.waitForLoadState("networkidle");
+    const box = (await page.locator(".u-over").first().boundingBox())!;
+    const drawn = () => page.evaluate<number>("window.drawn");
+    const reading = page.locator(".chart").first().locator(".reading .quiet");
+    await page.mouse.move(box.x + 2, box.y + 50);
+    await reading.filter({ hasText: "step 0" }).waitFor();
+    const before = await drawn();
+    await page.mouse.move(box.x + box.width - 2, box.y + 50);
+    await reading.filter({ hasText: "step 7" }).waitFor();
+    expect(await drawn()).toBe(before);
+    await page.context().close();
+  });
+
   test("what a link says and cannot be is told on the dashboard and the page of replays too", async () => {
     const page = await site.open(TOKEN);
     const told = async () =>

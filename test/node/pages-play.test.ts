@@ -48,6 +48,22 @@ function safetensors(tensors: Record<string, Tensor>): Buffer {
   ]);
 }
 
+type Stored = Record<string, [dtype: string, shape: number[], bytes: number]>;
+
+/** A safetensors file of zeros. */
+function zeros(tensors: Stored): Buffer {
+  let end = 0;
+  const head = Object.entries(tensors).map(([name, [dtype, shape, bytes]]) => {
+    const start = end;
+    end += bytes;
+    return [name, { dtype, shape, data_offsets: [start, end] }];
+  });
+  const text = Buffer.from(JSON.stringify(Object.fromEntries(head)));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(text.length));
+  return Buffer.concat([length, text, Buffer.alloc(end)]);
+}
+
 const wave = (seed: number) =>
   Array.from({ length: 128 }, (_, i) => Math.sin(seed + i * (seed + 1)));
 
@@ -213,6 +229,45 @@ describe.skipIf(!isBrowserExpected)("the playground with odd files", () => {
       .poll(() => tensor.inputValue())
       .toBe("transformer.h.0.attn.c_attn.weight");
     await page.getByText("12,288 elements", { exact: false }).first().waitFor();
+  });
+
+  test("of FP8 and of blocks it is told that there are no floats, and of what is too short which files are read", async () => {
+    const none = (got: string) =>
+      `Expected a tensor of F64, F32, F16, BF16 with a dimension, got ${got}; of FP8 and MXFP4, \`mxfp4-edge dequantize\` makes one`;
+    const short = (bytes: number) =>
+      `Expected safetensors, .npy or GGUF, got a file of ${bytes} bytes`;
+    const fp8: Stored = {
+      "w.weight": ["F8_E4M3", [64, 64], 4096],
+      "w.weight_scale_inv": ["F32", [1, 1], 4],
+      "w.input_scale": ["F32", [1], 4],
+    };
+    const blocks: Stored = {
+      x_blocks: ["U8", [2, 64, 2, 16], 4096],
+      x_scales: ["U8", [2, 64, 2], 256],
+    };
+    const cases: [name: string, buffer: Buffer, told: string][] = [
+      ["fp8.safetensors", zeros(fp8), none("F8_E4M3, F32")],
+      ["blocks.safetensors", zeros(blocks), none("U8")],
+      ["none.safetensors", zeros({}), none("no tensor")],
+      ["empty.npy", Buffer.alloc(0), short(0)],
+      ["empty.safetensors", Buffer.alloc(0), short(0)],
+      ["cut.gguf", Buffer.from("GGUF"), short(4)],
+    ];
+    await page.goto(`${edge.url}/play`);
+    for (const [name, buffer, told] of cases) {
+      const mimeType = "application/octet-stream";
+      await page.setInputFiles("#file", { name, mimeType, buffer });
+      const alarms = async () =>
+        (await page.locator("[role=alert]").allInnerTexts()).filter(Boolean);
+      await expect.poll(alarms, { message: name }).toEqual([told]);
+    }
+    // Where there are others, the scale is none of them.
+    const both = { ...fp8, other: ["F32", [2, 64], 512] } satisfies Stored;
+    const [name, mimeType] = ["both.safetensors", "application/octet-stream"];
+    await page.setInputFiles("#file", { name, mimeType, buffer: zeros(both) });
+    await page.getByText("128 elements").first().waitFor();
+    const names = page.getByRole("combobox", { name: /^Tensor/ });
+    expect(await names.locator("option").allInnerTexts()).toEqual(["other"]);
   });
 
   test("a directory without files of its own is said to be none", async () => {

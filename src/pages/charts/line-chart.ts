@@ -4,7 +4,7 @@
  */
 import { useSignal } from "@preact/signals";
 import { html } from "htm/preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import uPlot from "uplot";
 import { figure } from "../shell/format.ts";
 import { dataOf, type Line, spanOf } from "./plot-data.ts";
@@ -28,7 +28,11 @@ export function LineChart(props: Props) {
   const plot = useRef<uPlot | null>(null);
   const cursor = useSignal<number | undefined>(undefined);
   const range = view.value;
-  const shown = lines.filter(({ values }) => values.some((v) => v !== null));
+  // The same while only the cursor moves: other lines are drawn anew, which takes long of many steps.
+  const shown = useMemo(
+    () => lines.filter(({ values }) => values.some((v) => v !== null)),
+    [lines],
+  );
   const colors = shown
     .map(({ color, isDashed }) => `${color}${isDashed ? "-" : ""}`)
     .join();

@@ -7,6 +7,8 @@ import { FileSource, WINDOW_BYTES } from "../../formats/stream/file-source.ts";
 import type { ByteSource } from "../../formats/stream/source.ts";
 import type { TensorRange } from "../../formats/tensor.ts";
 
+/** No format of tensors has fewer. */
+const LEAST_BYTES = 8;
 const HEAD_WINDOW_BYTES = 1 << 20;
 /** Larger than any piece. */
 const ZEROS = new Uint8Array(1 << 20);
@@ -51,7 +53,12 @@ export function folderOf(files: ReadonlyMap<string, Blob>): Folder {
 }
 
 /** Errors: as `readTensorFile` */
-export function headOf(file: Blob): Promise<TensorFile> {
+export async function headOf(file: Blob): Promise<TensorFile> {
+  if (file.size < LEAST_BYTES)
+    throw new AppError(
+      "malformed_body",
+      `Expected safetensors, .npy or GGUF, got a file of ${file.size} bytes`,
+    );
   return readTensorFile(sourceOf(file, 0, HEAD_WINDOW_BYTES), file.size);
 }
 

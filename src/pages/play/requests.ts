@@ -5,7 +5,12 @@ import type { Draws } from "./distributions.ts";
 import type { Look } from "./look.ts";
 
 /** `first` is the default: the first matrix, since biases and norms are usually not quantized. */
-export type Tensors = { names: string[]; first: string | undefined };
+export type Tensors = {
+  names: string[];
+  first: string | undefined;
+  /** Of all tensors of the file. */
+  dtypes: string[];
+};
 
 export type Questions = {
   /** A file with a distribution's values. */
