@@ -342,7 +342,7 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   expect(stdout).toMatch(/step 5\/5 {2}loss \d/);
   expect(stdout).toMatch(/step 5 {2}val loss \d\.\d{4}/);
   expect(stdout).toMatch(/\d\.\d\d [⠀-⣿]{60}\n/);
-  expect(stdout).toMatch(/step 0 +4\n/);
+  expect(stdout).toMatch(/step 0 +nats per byte +4\n/);
   expect(stdout).toContain(`run ${id} is finished`);
   expect((await machine.ended).code).toBe(0);
 

@@ -71,7 +71,7 @@ test.runIf(process.platform === "linux")(
     expect(shown.match(curve)!.length).toBeGreaterThan(2);
     const kept = stripVTControlCharacters(shown.split("run is finished")[1]!);
     expect(kept.match(curve)).toHaveLength(2);
-    expect(kept).toMatch(/step 0 +5\r?\n[^]*\ndone val_loss=/);
+    expect(kept).toMatch(/step 0 +nats per byte +5\r?\n[^]*\ndone val_loss=/);
   },
   PATIENCE_MS,
 );
