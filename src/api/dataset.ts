@@ -21,6 +21,9 @@ export type PinnedDataset = {
 /** A tokenizer is trained, then the text is tokenized; only then can runs use it. */
 export const DATASET_STATES = ["training", "ready", "failed"] as const;
 
+/** The longest text of a dataset. */
+export const MAX_DATASET_BYTES = 100 * 1024 * 1024;
+
 export type DatasetState = (typeof DATASET_STATES)[number];
 
 /** `digest` and `tokens` are null until it is ready. */

@@ -10,7 +10,12 @@ import { addressOf, runOfToken } from "./edge-arguments.ts";
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments, UsageError } from "./file-arguments.ts";
 import type { RunAddress } from "./join-thread.ts";
-import { joinThreads, trainerNames, trainersName } from "./joined-threads.ts";
+import {
+  joinThreads,
+  MOST_TRAINERS,
+  trainerNames,
+  trainersName,
+} from "./joined-threads.ts";
 
 const args = {
   edge: operand("URL of the edge that serves the run"),
@@ -51,7 +56,7 @@ export const joinCommand = defineCommand({
     const threads =
       given.threads === undefined
         ? Math.min(availableParallelism(), config.microbatches)
-        : wholeNumber("threads", given.threads, 1);
+        : wholeNumber("threads", given.threads, 1, MOST_TRAINERS);
     const name = trainersName((given.name as string | undefined) ?? hostname());
     const isJson = given.json === true;
     if (!isJson)

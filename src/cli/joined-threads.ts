@@ -18,6 +18,9 @@ const MOST_DEATHS = 4;
 /** Its V8 has relaxed SIMD, which the trainers' kernels need. */
 const LEAST_NODE = 22;
 
+/** Of a machine: each takes its memory, and none beyond the microbatches of a step has work. */
+export const MOST_TRAINERS = 64;
+
 export type JoinedMicrobatch = Extract<ThreadMessage, { type: "microbatch" }>;
 
 export type JoinedThreads = {

@@ -1,17 +1,19 @@
 /** Parses numeric options. */
 import { UsageError } from "./file-arguments.ts";
 
-/** `least` or more. */
+/** From `least` on, to `most` where there is one. */
 export function wholeNumber(
   name: string,
   typed: unknown,
   least: number,
+  most = Number.MAX_SAFE_INTEGER,
 ): number {
   const text = String(typed);
   const value = Number(text);
-  if (!/^\d+$/.test(text) || !Number.isSafeInteger(value) || value < least) {
+  if (!/^\d+$/.test(text) || !(value >= least && value <= most)) {
+    const limit = most === Number.MAX_SAFE_INTEGER ? "" : ` to ${most}`;
     throw new UsageError(
-      `Expected --${name} to be a whole number from ${least}, got "${text}"`,
+      `Expected --${name} to be a whole number from ${least}${limit}, got "${text}"`,
     );
   }
   return value;
@@ -52,7 +54,8 @@ export function count(
   text: string | undefined,
   fallback: number | undefined,
   least = 1,
+  most?: number,
 ): number {
   if (text === undefined && fallback !== undefined) return fallback;
-  return wholeNumber(name, text ?? "", least);
+  return wholeNumber(name, text ?? "", least, most);
 }

@@ -6,6 +6,8 @@ import { duration } from "./duration.ts";
 
 /** Number of lines for the whole run without a terminal. */
 const PLAIN_LINES = 40;
+/** Percent of a dataset's progress between two lines without a terminal. */
+const PLAIN_PERCENT = 10;
 /** Number of recent steps from which the speed is computed. */
 const WINDOW = 20;
 /** Drawing the lines above costs more than the line itself. */
@@ -26,6 +28,7 @@ export class Progress {
   readonly #recent: StepMetrics[] = [];
   readonly #above: (() => string[]) | undefined;
   #valLoss = "-";
+  #datasetPercent = 0;
   /** Number of lines that are redrawn. */
   #height = 0;
   #drawnMs = -Infinity;
@@ -67,11 +70,18 @@ export class Progress {
 
   /** Shows the progress of training a dataset's tokenizer. */
   dataset({ name, tokenizer, state, progress }: Dataset): void {
-    if (tokenizer === "byte" || !this.#out.isTTY) return;
+    if (tokenizer === "byte") return;
     this.#clear();
     if (state !== "training") return;
     const percent = Math.floor(100 * progress);
     const text = `${name}: training its tokenizer  ${percent} %`;
+    if (!this.#out.isTTY) {
+      // Of a text that takes its time; a short one is ready before.
+      if (percent < this.#datasetPercent + PLAIN_PERCENT) return;
+      this.#datasetPercent = percent;
+      this.line(text);
+      return;
+    }
     this.#out.write(text.slice(0, this.#columns - 1));
     this.#height = 1;
   }
@@ -94,10 +104,10 @@ export class Progress {
     const done = metrics.step + 1;
     const parts = this.#describe(metrics, done);
     if (this.#out.isTTY) {
-      this.#draw(shortened(parts, this.#columns - 1));
+      this.#draw(shortened(parts, this.#columns - 1), done === this.#steps);
     } else if (
-      done % Math.max(1, Math.round(this.#steps / PLAIN_LINES)) ===
-      0
+      done === this.#steps ||
+      done % Math.max(1, Math.round(this.#steps / PLAIN_LINES)) === 0
     ) {
       this.line(joined(parts));
     }
@@ -119,9 +129,9 @@ export class Progress {
     return lines.every(({ length }) => length < this.#columns);
   }
 
-  #draw(text: string): void {
+  #draw(text: string, isLast: boolean): void {
     const nowMs = performance.now();
-    if (this.#above && nowMs - this.#drawnMs < REDRAW_MS) return;
+    if (!isLast && this.#above && nowMs - this.#drawnMs < REDRAW_MS) return;
     this.#drawnMs = nowMs;
     const lines = [...this.#fitting(), text];
     this.#clear();
@@ -155,7 +165,13 @@ export class Progress {
       loss: `loss ${losses(metrics.trainLoss, metrics.trainNatsPerByte)}`,
       valLoss: `val loss ${this.#valLoss}`,
       speed: speed ? `${Math.round(speed)} tokens/s` : "",
-      eta: speed ? `ETA ${duration(tokensLeft / speed)}` : "",
+      // What is left then takes as long as there is held-out text.
+      eta:
+        done === this.#steps
+          ? "evaluating on the held-out text"
+          : speed
+            ? `ETA ${duration(tokensLeft / speed)}`
+            : "",
     };
   }
 

@@ -1,4 +1,5 @@
 import { type ArgsDef, defineCommand } from "citty";
+import { AppError } from "../api/errors.ts";
 import {
   hasEnded,
   type RunStatus,
@@ -6,7 +7,9 @@ import {
 } from "../api/run-status.ts";
 import type { Client } from "../client/client.ts";
 import { alignedRows } from "./aligned-rows.ts";
+import { called } from "./called.ts";
 import {
+  addressOf,
   clientOf,
   edgeArguments,
   runArgument,
@@ -15,7 +18,9 @@ import {
 import { wholeNumber } from "./numbers.ts";
 import { checkArguments, refusedAsTyped } from "./file-arguments.ts";
 import { losses } from "./progress.ts";
+import { Remedied } from "./next-step.ts";
 import { printAnswer } from "./print-answer.ts";
+import { shellWord } from "./shell-word.ts";
 
 export const runsCommand = defineCommand({
   args: edgeArguments,
@@ -87,7 +92,12 @@ export const rewindCommand = defineCommand({
   async run(context) {
     const given = checkArguments(context, rewindArgs);
     const step = wholeNumber("step", given.step, 0);
-    const status = await refusedAsTyped(runOf(given).rewind(step));
+    const run = runOf(given);
+    const status = await refusedAsTyped(run.rewind(step)).catch(
+      (error: unknown) => {
+        throw remedied(error, run.run, addressOf(given).baseUrl);
+      },
+    );
     printAnswer(
       given.json,
       status,
@@ -96,6 +106,22 @@ export const rewindCommand = defineCommand({
     );
   },
 });
+
+/** One that has ended stays as it is: another goes on from a state of it. */
+function remedied(error: unknown, run: string, url: string): unknown {
+  if (!(error instanceof AppError) || error.code !== "wrong_state")
+    return error;
+  const path = `${url}/v1/runs/${run}`;
+  const train = called(
+    "train",
+    `--text FILE --from state.safetensors --resume --url ${shellWord(url)}`,
+  );
+  return new Remedied(
+    error.code,
+    error.message,
+    `Of a step that ${path}/states lists, \`curl -o state.safetensors "${path}/checkpoint?state=full&step=STEP"\` saves the state; \`${train}\` goes on from it`,
+  );
+}
 
 function stateCommand(state: StateRequest["state"]) {
   const args = { ...runArgument, ...edgeArguments } satisfies ArgsDef;

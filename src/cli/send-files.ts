@@ -75,15 +75,15 @@ export async function sendFiles(
   folder: string,
   bar: Bar,
 ): Promise<Sent> {
-  const present = new Map(
-    (await listAll(edge, folder)).map((entry) => [entry.name, entry]),
-  );
   const statuses = await Promise.all(
     sendings.map(({ path }) =>
       stat(path).catch((cause: unknown) => {
         throw notReadable(path, cause);
       }),
     ),
+  );
+  const present = new Map(
+    (await listAll(edge, folder)).map((entry) => [entry.name, entry]),
   );
   const bytes = statuses.reduce((sum, { size }) => sum + size, 0);
   bar.begin(bytes);

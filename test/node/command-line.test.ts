@@ -306,6 +306,14 @@ test("what an edge refuses of typed values is a wrong call", async () => {
   await expect(refusedAsTyped(Promise.reject(absent))).rejects.toBe(absent);
 });
 
+test("what is sent to an edge is looked for before the edge is", () => {
+  vi.stubEnv("MXFP4_EDGE_URL", "http://127.0.0.1:1");
+  expect(command("upload", "no-such-file")).toMatchObject({
+    status: 1,
+    stderr: "Expected a readable file, got no-such-file: it does not exist\n",
+  });
+});
+
 test("what an edge refuses is told with what to do about it", () => {
   const refusal = new AppError("unauthorized", "Expected a token");
   expect(nextStep(refusal)).toContain("$MXFP4_EDGE_TOKEN");

@@ -280,7 +280,7 @@ test.each([
     ["join", "URL", "--run", "RUN", "--threads", "0"],
     TOKEN,
     2,
-    /Expected --threads to be a whole number from 1, got "0"/,
+    /Expected --threads to be a whole number from 1 to 64, got "0"/,
   ],
   [
     "a token of nobody",
@@ -330,6 +330,11 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
     stdout: `run ${id} is paused, at 0 of 5 steps\n`,
   });
   expect((await run.status()).state).toBe("paused");
+  const paused = begin(["watch", id]);
+  const [told] = (await once(paused.child.stderr!, "data")) as [Buffer];
+  expect(told.toString()).toMatch(/the run is paused: .*resume run-.* resumes it/); // prettier-ignore
+  paused.child.kill("SIGINT");
+  expect((await paused.ended).code).toBe(130);
   const status = JSON.parse((await call("resume", id, "--json")).stdout) as {
     state: string;
   };
@@ -338,7 +343,8 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   const watched = begin(["watch", id]);
   const machine = begin(["join", edge.url, "--threads", "1"], token);
   expect(await watched.ended).toMatchObject({ code: 0 });
-  const { stdout } = await watched.ended;
+  const { stdout, stderr: waiting } = await watched.ended;
+  expect(waiting).toContain(`--run ${id}\` trains in it with this machine`);
   expect(stdout).toMatch(/step 5\/5 {2}loss \d/);
   expect(stdout).toMatch(/step 5 {2}val loss \d\.\d{4}/);
   expect(stdout).toMatch(/\d\.\d\d [⠀-⣿]{60}\n/);
@@ -446,6 +452,9 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   );
   expect((await call("rewind", id, "--step", "1")).stderr).toContain(
     "Expected a run that has not ended, got one that is finished",
+  );
+  expect((await call("rewind", id, "--step", "1")).stderr).toContain(
+    `/v1/runs/${id}/checkpoint?state=full&step=STEP"\` saves the state; \``,
   );
   expect((await call("rewind", id)).code).toBe(2);
 });

@@ -1,6 +1,7 @@
 /** What a command says of a run as it goes, on a terminal and elsewhere. */
 import { stripVTControlCharacters } from "node:util";
 import { describe, expect, test } from "vitest";
+import type { Dataset } from "../../src/api/dataset.ts";
 import type { RunEvent, StepMetrics } from "../../src/api/run-metrics.ts";
 import { Bar } from "../../src/cli/bar.ts";
 import { LiveCurve } from "../../src/cli/live-curve.ts";
@@ -52,11 +53,16 @@ describe("progress", () => {
       metrics: metrics(step),
     }));
 
-  function written(isTTY: boolean, steps: number): string {
+  function written(
+    isTTY: boolean,
+    steps: number,
+    above?: () => string[],
+  ): string {
     let output = "";
     const progress = new Progress(
       { isTTY, columns: 100, write: (part) => Boolean((output += part)) },
       steps,
+      above,
     );
     for (const event of events(steps)) progress.event(event);
     return output;
@@ -68,6 +74,32 @@ describe("progress", () => {
     // 100 tokens in 50 ms; 20 steps from the end, 2,000 tokens are left.
     expect(lines.at(-3)).toBe(
       "step 380/400  loss 3.2500  val loss -  2000 tokens/s  ETA 0:01",
+    );
+  });
+
+  test.each([false, true])(
+    "tells at the last step, on a terminal (%s) too, that an evaluation follows",
+    (isTTY) => {
+      for (const steps of [1, 7, 401])
+        expect(stripVTControlCharacters(written(isTTY, steps))).toMatch(
+          new RegExp(
+            `step ${steps}/${steps} .*evaluating on the held-out text\\s*$`,
+          ),
+        );
+      expect(written(isTTY, 401).match(/evaluating/g)).toHaveLength(1);
+      // However soon it comes after a step before it.
+      expect(written(isTTY, 2, () => ["above"])).toContain("evaluating");
+    },
+  );
+
+  test("of a dataset that takes its time is a line now and then where there is no terminal", () => {
+    let output = "";
+    const out = { write: (part: string) => Boolean((output += part)) };
+    const progress = new Progress(out, 1);
+    for (const done of [0, 0.04, 0.1, 0.15, 0.21, 0.5, 1])
+      progress.dataset({ name: "text", tokenizer: "bpe", state: done < 1 ? "training" : "ready", progress: done } as Dataset); // prettier-ignore
+    expect(output).toBe(
+      [10, 21, 50].map((percent) => `text: training its tokenizer  ${percent} %\n`).join(""), // prettier-ignore
     );
   });
 
@@ -87,7 +119,7 @@ describe("progress", () => {
     progress.event({ ...head, type: "step", metrics: step });
     expect(stripVTControlCharacters(output).split("\n")).toEqual([
       "step 0  val loss 4.0000 (1.6000 nats per byte)  over 10 held-out tokens of 25 bytes",
-      "step 1/1  loss 5.0000 (2.0000)  val loss 4.0000 (1.6000)",
+      "step 1/1  loss 5.0000 (2.0000)  val loss 4.0000 (1.6000)  evaluating on the held-out text",
       "",
     ]);
   });
@@ -128,12 +160,12 @@ describe("progress", () => {
   test("has what it is given above that line, in place, until a line that stays", () => {
     let output = "";
     const out = { isTTY: true, columns: 20, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
-    const progress = new Progress(out, 2, () => ["above", "below"]);
+    const progress = new Progress(out, 3, () => ["above", "below"]);
     for (const event of events(2)) progress.event(event);
     progress.line("over");
     // The second comes too soon after the first to be drawn.
     expect(output).toBe(
-      `above\nbelow\nstep 1/2  loss 3.25\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(2)}over\n`,
+      `above\nbelow\nstep 1/3  loss 3.25\r\x1b[2K${"\x1b[1A\x1b[2K".repeat(2)}over\n`,
     );
   });
 

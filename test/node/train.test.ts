@@ -520,7 +520,33 @@ describe("refusals say what was expected and what came", () => {
     [["--width", "65"], /65/],
     [
       ["--learning-rate", "1e30"],
-      /learningRate` to be at most 1000000, got 1e/,
+      /Expected --learning-rate to be at most 1000000, got 1e/,
+    ],
+    [
+      ["--steps", "9", "--warmup", "10"],
+      /Expected --warmup to be at most .* 9 steps, got 10/,
+    ],
+    [["--context", "5000"], /Expected --context to be at most 4096, got 5000/],
+    [["--shards", "65"], /Expected --shards to be at most 64, got 65/],
+    [
+      ["--heads", "3"],
+      /Expected --width to be a multiple of --heads \(3\), got 128/,
+    ],
+    [
+      ["--groups", "3"],
+      /Expected --groups with --arch llama alone, got 3 with gpt2/,
+    ],
+    [
+      ["--head-norm"],
+      /Expected --head-norm with --arch llama alone, got true with gpt2/,
+    ],
+    [
+      ["--trainers", "65"],
+      /Expected --trainers to be a whole number from 1 to 64, got "65"/,
+    ],
+    [
+      ["--threads", "65"],
+      /Expected --threads to be a whole number from 0 to 64, got "65"/,
     ],
     [
       ["--from", join(import.meta.dirname, "../fixtures/hf/gpt2")],
@@ -535,10 +561,13 @@ describe("refusals say what was expected and what came", () => {
       ["--redundancy", "3", "--threads", "2"],
       /Expected --threads to be at least 3, as --redundancy 3 requires, got 2/,
     ],
-    [["--trainers", "0"], /--trainers to be a whole number from 1, got "0"/],
+    [
+      ["--trainers", "0"],
+      /--trainers to be a whole number from 1 to 64, got "0"/,
+    ],
     [
       ["--trainers", "0", "--threads", "0"],
-      /--trainers to be a whole number from 1, got "0"/,
+      /--trainers to be a whole number from 1 to 64, got "0"/,
     ],
     [
       ["--redundancy", "3"],

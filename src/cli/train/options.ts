@@ -1,20 +1,21 @@
 /** Parses the options of `train`. */
-import { existsSync, statSync } from "node:fs";
+import { statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
-import { AppError } from "../../api/errors.ts";
 import type { RunRequest } from "../../api/run-config.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { UsageError } from "../file-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
 import { runsFolder } from "./kept-runs.ts";
 import { mobyDick } from "./moby-dick.ts";
+import { MOST_TRAINERS } from "../joined-threads.ts";
 import { count, finite, optionalCount, wholeNumber } from "../numbers.ts";
 import { askedModel, sizesOf } from "./model-options.ts";
 import { optimizerOf } from "./optimizer-arguments.ts";
 import type { Origin } from "./origin.ts";
 import { type RemoteOptions, remoteOf } from "./remote-options.ts";
 import { splitBatch } from "./split-batch.ts";
+import { checkEncoding, textFileOf } from "./text-file.ts";
 import { tokenizerOf } from "./tokenizer-options.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
 
@@ -53,9 +54,10 @@ export function parseTrainOptions(
 ): TrainOptions {
   const state = resolve(args.state ?? home);
   const runs = runsFolder(state);
-  const textFile = textOf(args);
+  const textFile = textFileOf(args.text);
   const sizes = sizesOf(args, origin);
   const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
+  checkEncoding(textFile, tokenizer);
   const model = askedModel(args, told, sizes, origin);
   const before = args.resume && args.from ? stateOf(args, origin) : undefined;
   // A resumed run keeps its own options unless they are typed.
@@ -108,25 +110,17 @@ export function parseTrainOptions(
   };
 }
 
-/** Errors: `file_not_found` */
-function textOf({ text }: TrainArgs): string {
-  const file = text ? resolve(text) : mobyDick();
-  if (existsSync(file) && statSync(file).isFile()) return file;
-  throw new AppError(
-    "file_not_found",
-    `Expected --text to be a file, got ${text ?? file}`,
-  );
-}
-
 /** The numbers of trainers: those on the edge, and threads. With threads, a local edge has none by default. */
 function trainersOf(
   { url, trainers: asked, threads: own }: TrainArgs,
   told: ToldArgs,
 ): Pick<TrainOptions, "trainers" | "threads"> {
-  const threads = count("threads", own, 0, 0);
+  const threads = count("threads", own, 0, 0, MOST_TRAINERS);
   const isLeftToThreads = !url && threads > 0 && told.trainers === undefined;
   const least = url || threads > 0 ? 0 : 1;
-  const trainers = isLeftToThreads ? 0 : wholeNumber("trainers", asked, least);
+  const trainers = isLeftToThreads
+    ? 0
+    : wholeNumber("trainers", asked, least, url ? undefined : MOST_TRAINERS);
   if (trainers + threads === 0) {
     throw new UsageError(
       "Expected at least one trainer, got --trainers 0 and no --threads",

@@ -27,6 +27,7 @@ import { leftRun } from "./left-run.ts";
 import { parseTrainOptions } from "./options.ts";
 import { openOrigin } from "./origin.ts";
 import { localEdge, remoteEdge } from "./training-edge.ts";
+import { refusedByOption } from "./typed-names.ts";
 import { wholeRun } from "./whole-run.ts";
 
 /**
@@ -40,7 +41,7 @@ export async function train(
   onEndSignal(() => process.exit(INTERRUPTED));
   const rawArgs = [...withConfig(typed, trainArgs)];
   const args = parseArgs<typeof trainArgs>(rawArgs, trainArgs);
-  return trainAs(args, toldArgs(args, rawArgs), prepare);
+  return refusedByOption(trainAs(args, toldArgs(args, rawArgs), prepare));
 }
 
 async function trainAs(

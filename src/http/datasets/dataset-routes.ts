@@ -4,6 +4,7 @@ import { choice } from "../../api/option-kinds.ts";
 import {
   BPE_VOCABULARY,
   type DatasetPage,
+  MAX_DATASET_BYTES,
   type TokenizerName,
   TOKENIZERS,
 } from "../../api/dataset.ts";
@@ -29,8 +30,6 @@ import { storeUpload, uploadBytes } from "../files/upload.ts";
 import { datasetPageSchema, datasetSchema } from "./dataset-schemas.ts";
 import { withHeartbeat } from "../files/heartbeat.ts";
 import { json } from "../json.ts";
-
-export const MAX_DATASET_BYTES = 100 * 1024 * 1024;
 
 const TOKENIZER = optional(
   choice(

@@ -19,7 +19,7 @@ import {
   READ_HEADERS,
   storedAnswers,
 } from "../files/stored-bytes.ts";
-import { MAX_DATASET_BYTES } from "./dataset-routes.ts";
+import { MAX_DATASET_BYTES } from "../../api/dataset.ts";
 
 const START = optional({
   kind: "whole",
