@@ -20,10 +20,14 @@ const own = (key: string) => (config: ModelConfig) => config[key];
 /** The width of all heads together; undefined if one of the numbers is missing. */
 const together =
   (heads: (config: ModelConfig) => unknown) => (config: ModelConfig) => {
-    // prettier-ignore
     const count = heads(config);
-    const { head_dim: told, hidden_size: width, num_attention_heads: all } = config; // prettier-ignore
-    const own = told ?? (isNumber(width) && isNumber(all) ? width / all : undefined); // prettier-ignore
+    const {
+      head_dim: told,
+      hidden_size: width,
+      num_attention_heads: all,
+    } = config;
+    const own =
+      told ?? (isNumber(width) && isNumber(all) ? width / all : undefined);
     return isNumber(count) && isNumber(own) ? count * own : undefined;
   };
 const inner = ({ n_inner: told, n_embd: width }: ModelConfig) =>
@@ -65,7 +69,13 @@ export function unlikeTensors(
         ]
       : [];
   });
-  return [...new Set([...problems, ...layerProblems(config, tensors), ...headProblems(config, tensors)])]; // prettier-ignore
+  return [
+    ...new Set([
+      ...problems,
+      ...layerProblems(config, tensors),
+      ...headProblems(config, tensors),
+    ]),
+  ];
 }
 
 function layerProblems(
@@ -76,7 +86,8 @@ function layerProblems(
   const numbers = tensors.flatMap(({ name }) => LAYER.exec(name)?.[1] ?? []);
   const there = new Set(numbers).size;
   if (!isNumber(told) || there === 0 || told === there) return [];
-  const key = config.num_hidden_layers === undefined ? "n_layer" : "num_hidden_layers"; // prettier-ignore
+  const key =
+    config.num_hidden_layers === undefined ? "n_layer" : "num_hidden_layers";
   return [
     `Expected ${CONFIG_FILE} with a \`${key}\` of the ${there} layers that have tensors, got ${told}`,
   ];
@@ -91,7 +102,8 @@ function headProblems(
     ? (architectures as unknown[])
     : [];
   const writes = typeof type === "string" && type.endsWith("ForCausalLM");
-  const has = (name: RegExp) => tensors.some((tensor) => name.test(tensor.name)); // prettier-ignore
+  const has = (name: RegExp) =>
+    tensors.some((tensor) => name.test(tensor.name));
   if (tied !== false || !writes || !has(HEADLESS) || has(HEAD)) return [];
   return [
     `Expected "lm_head.weight", since ${CONFIG_FILE} of a ${shown(type)} has \`tie_word_embeddings\` false, got none`,

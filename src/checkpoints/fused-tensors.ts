@@ -42,7 +42,13 @@ function partsOf(
   let { start } = tensor;
   return parts.map(([name, own]) => {
     const end = start + own * rowBytes;
-    const part = { ...tensor, name: nameOf(name), shape: [own, ...others], start, end }; // prettier-ignore
+    const part = {
+      ...tensor,
+      name: nameOf(name),
+      shape: [own, ...others],
+      start,
+      end,
+    };
     start = end;
     return part;
   });

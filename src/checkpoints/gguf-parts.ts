@@ -67,11 +67,23 @@ export async function readGgufParts(
     const beside = await open!(other);
     const own = await readGguf(beside, { keeps: isOfSplit });
     const told = own && splitOf(own.gguf.pairs);
-    if (told?.part !== i || told.parts !== split.parts || told.tensors !== expected) // prettier-ignore
-      throw unlike(`part ${i + 1} of the ${split.parts} in ${other}`, told ? `part ${told.part + 1} of ${told.parts}, with ${told.tensors} of ${expected} tensors in all` : "none"); // prettier-ignore
+    if (
+      told?.part !== i ||
+      told.parts !== split.parts ||
+      told.tensors !== expected
+    )
+      throw unlike(
+        `part ${i + 1} of the ${split.parts} in ${other}`,
+        told
+          ? `part ${told.part + 1} of ${told.parts}, with ${told.tensors} of ${expected} tensors in all`
+          : "none",
+      );
     for (const tensor of own!.gguf.tensors) {
       if (names.has(tensor.name))
-        throw unlike("each tensor in one part", `"${tensor.name}" in ${other} too`); // prettier-ignore
+        throw unlike(
+          "each tensor in one part",
+          `"${tensor.name}" in ${other} too`,
+        );
       names.add(tensor.name);
     }
     parts.push({ name: other, file: beside, ...own! });
@@ -116,5 +128,12 @@ export function joinedFile({ pairs, alignment, parts }: GgufParts): TensorFile {
     }));
   });
   const metadata = pairs;
-  return { target: GGUF, headBytes: 0, dataBytes, tensors, metadata, alignment }; // prettier-ignore
+  return {
+    target: GGUF,
+    headBytes: 0,
+    dataBytes,
+    tensors,
+    metadata,
+    alignment,
+  };
 }

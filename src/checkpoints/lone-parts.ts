@@ -69,10 +69,15 @@ function scaleProblem(
   if (names.length === 0) return undefined;
   const found = names.flatMap((each) => byName.get(each) ?? []);
   // E8M0 scales do not apply to floats.
-  const isThere = found.some((weight) => !isExponents || !isFloat(weight.dtype)); // prettier-ignore
+  const isThere = found.some(
+    (weight) => !isExponents || !isFloat(weight.dtype),
+  );
   if (isThere) return undefined;
   const told = [...new Set(names)].map((each) => `"${each}"`);
-  const got = found.length > 0 ? found.map((weight) => `"${weight.name}" of ${weight.dtype}`).join() : "none"; // prettier-ignore
+  const got =
+    found.length > 0
+      ? found.map((weight) => `"${weight.name}" of ${weight.dtype}`).join()
+      : "none";
   return `Expected the weight of the scales "${name}", ${dtype}, as ${told.join(" or ")}, got ${got}`;
 }
 
@@ -94,7 +99,8 @@ function elementsProblem(
       elements.suffix !== layout.base ||
       packed.some(
         (each) =>
-          each.layout === layout && lastOf(each.parts[0]!.name) === lastOf(name), // prettier-ignore
+          each.layout === layout &&
+          lastOf(each.parts[0]!.name) === lastOf(name),
       );
     const missing = other(name, elements, scales);
     if (isMeant && !byName.has(missing))

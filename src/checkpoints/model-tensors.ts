@@ -62,7 +62,10 @@ export async function checkSame(
   const length = head.end - head.start;
   const isAlike =
     head.dtype === table.dtype && head.shape.join() === table.shape.join();
-  const [own, other] = [await folder.open(head.file), await folder.open(table.file)]; // prettier-ignore
+  const [own, other] = [
+    await folder.open(head.file),
+    await folder.open(table.file),
+  ];
   for (let at = 0; isAlike && at < length; at += WINDOW_BYTES) {
     const end = Math.min(at + WINDOW_BYTES, length);
     const [a, b] = await Promise.all([

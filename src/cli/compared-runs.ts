@@ -69,7 +69,10 @@ function falsehood(
   const say = isCutAlike ? undefined : saysOfSum;
   const microbatches = differing(audited, trusted, say);
   if (microbatches.length > 0) return { microbatches };
-  return { microbatches, ...(isCutAlike ? { commit: true } : { gradient: true }) }; // prettier-ignore
+  return {
+    microbatches,
+    ...(isCutAlike ? { commit: true } : { gradient: true }),
+  };
 }
 
 function resultsOf({ step, commit }: StepRecord): string {

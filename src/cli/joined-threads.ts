@@ -74,7 +74,9 @@ export function joinThreads(
         return await oneThread(trainer, () => (deaths = 0));
       } catch (error) {
         if (error instanceof Refusal || deaths === MOST_DEATHS) throw error;
-        report(`${trainer}: its thread ended, ${messageOf(error)}; starts another`); // prettier-ignore
+        report(
+          `${trainer}: its thread ended, ${messageOf(error)}; starts another`,
+        );
         await pause(trainerPauseMs(deaths++), leaving.signal);
       }
     }

@@ -26,7 +26,9 @@ export async function openTensorFile(
   const raw = rawOf(options);
   const open = localBeside(path);
   const name = basename(path);
-  const gguf = raw ? undefined : await readGgufParts(name, await open(name), open); // prettier-ignore
+  const gguf = raw
+    ? undefined
+    : await readGgufParts(name, await open(name), open);
   const isSplit = gguf !== undefined && gguf.parts.length > 1;
   const paths = isSplit
     ? gguf.parts.map((part) => join(dirname(path), part.name))

@@ -108,7 +108,11 @@ export class RecomputedRun {
       );
       const at = linked.indexOf(false);
       if (at >= 0)
-        return this.#confirmed({ step: from + at, microbatches: [], chain: true }); // prettier-ignore
+        return this.#confirmed({
+          step: from + at,
+          microbatches: [],
+          chain: true,
+        });
     }
     return null;
   }
@@ -143,7 +147,7 @@ export class RecomputedRun {
     const isCommit = microbatches.length > 0 || isCommitOf(record, computed);
     const { valLoss: perToken, valNatsPerByte: perByte } = computed;
     const isEvaluation = isLoss(metrics, { perToken, perByte });
-    const isChain = await isLinked(record, metrics, await this.#before(step)); // prettier-ignore
+    const isChain = await isLinked(record, metrics, await this.#before(step));
     if (microbatches.length === 0 && isCommit && isEvaluation && isChain)
       return null;
     return {

@@ -15,7 +15,12 @@ import { windows } from "./windows.ts";
 const NAN_SCALE = 255;
 
 /** A window of rows from `first` on. */
-type Window = { first: number; rows: number; codes: Uint8Array; scales: Uint8Array }; // prettier-ignore
+type Window = {
+  first: number;
+  rows: number;
+  codes: Uint8Array;
+  scales: Uint8Array;
+};
 
 /** `onWindow` is called for every window. Errors: `invalid_number` if a block holds a NaN */
 export async function loadBlocks(

@@ -37,7 +37,9 @@ export async function loadGgml(
   });
   for await (const window of windows(rows, rowBytes, read)) {
     onWindow();
-    kernels().arena.scope(() => put(weights, tensor, ggml.dtype, window, columns)); // prettier-ignore
+    kernels().arena.scope(() =>
+      put(weights, tensor, ggml.dtype, window, columns),
+    );
     free(window.bytes);
   }
 }

@@ -44,7 +44,9 @@ export function storedTensors(
   const blocks = byOwnName(packed, prefix);
   const floats = byOwnName(others, prefix);
   const ggml = byOwnName(checkpoint.ggml ?? [], prefix);
-  const twice = takeTiedHead<CheckpointTensor | GgmlTensor>(floats, tiedHead) ?? takeTiedHead(ggml, tiedHead); // prettier-ignore
+  const twice =
+    takeTiedHead<CheckpointTensor | GgmlTensor>(floats, tiedHead) ??
+    takeTiedHead(ggml, tiedHead);
   const found = new Map<string, StoredTensor>();
   for (const tensor of decoder.tensors) {
     const { name } = tensor;

@@ -10,7 +10,8 @@ export async function* windows<Window>(
   rowBytes: number,
   read: (first: number, end: number) => Promise<Window>,
 ): AsyncGenerator<Window> {
-  const together = Math.max(1, Math.floor(WINDOW_BYTES / rowBytes / STEP)) * STEP; // prettier-ignore
+  const together =
+    Math.max(1, Math.floor(WINDOW_BYTES / rowBytes / STEP)) * STEP;
   const from = (first: number): Promise<Window> | undefined => {
     if (first >= rows) return undefined;
     const window = read(first, Math.min(first + together, rows));

@@ -188,7 +188,10 @@ function exactStep(part: TokenizerPart): TokenizerPart[] {
       };
       if (behavior === "Isolated") return [{ ...pinned, invert: false }];
       if (behavior === "Removed") return [pinned];
-      throw notRead(`a Split of \`behavior\` ${shown(behavior)}`, ["Isolated", "Removed"]); // prettier-ignore
+      throw notRead(`a Split of \`behavior\` ${shown(behavior)}`, [
+        "Isolated",
+        "Removed",
+      ]);
     }
     default:
       throw notRead(`a pre-tokenizer's ${named(part)}`, STEPS);
@@ -253,7 +256,9 @@ function isOf(names: readonly string[], type: unknown): boolean {
 }
 
 function named({ type, pattern }: TokenizerPart): string {
-  return pattern === undefined ? shown(type) : `${shown(type)} of ${shown(pattern)}`; // prettier-ignore
+  return pattern === undefined
+    ? shown(type)
+    : `${shown(type)} of ${shown(pattern)}`;
 }
 
 function notRead(got: string, read?: readonly string[]): AppError {

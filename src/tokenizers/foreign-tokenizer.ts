@@ -34,11 +34,18 @@ export function checkTokenizerConfig(
   json: string | undefined,
 ): void {
   if (!config) return;
-  const { add_prefix_space: told } = objectIn("tokenizer_config.json", config) as TokenizerPart; // prettier-ignore
+  const { add_prefix_space: told } = objectIn(
+    "tokenizer_config.json",
+    config,
+  ) as TokenizerPart;
   if (typeof told !== "boolean" || json === undefined) return;
-  const { pre_tokenizer: step } = objectIn("tokenizer.json", json) as TokenizerFile; // prettier-ignore
+  const { pre_tokenizer: step } = objectIn(
+    "tokenizer.json",
+    json,
+  ) as TokenizerFile;
   const other = partsInOrder(step ?? null, "pretokenizers").find(
-    ({ type, add_prefix_space: own }) => type === "ByteLevel" && own !== told && typeof own === "boolean", // prettier-ignore
+    ({ type, add_prefix_space: own }) =>
+      type === "ByteLevel" && own !== told && typeof own === "boolean",
   );
   if (other)
     throw new AppError(
@@ -187,7 +194,8 @@ function correctReader(reader: Tokenizer): void {
         const [before, after] = [parts[i - 1], parts[i + 1]].map(
           (near) => near !== undefined && stripping.get(near),
         );
-        const rest = before && before.rstrip ? part.replace(SPACES_FIRST, "") : part; // prettier-ignore
+        const rest =
+          before && before.rstrip ? part.replace(SPACES_FIRST, "") : part;
         return after && after.lstrip ? rest.replace(SPACES_LAST, "") : rest;
       });
     };

@@ -18,10 +18,13 @@ type OwnModel = {
  * tokens, or whose ids are not the 256 bytes followed by one per merge.
  */
 export function ownTokenizer(json: string): string | undefined {
-  const { added_tokens: added = [], model } = (parsedObject(json) ?? {}) as TokenizerFile; // prettier-ignore
+  const { added_tokens: added = [], model } = (parsedObject(json) ??
+    {}) as TokenizerFile;
   if (added.length > 0 || !renumberedBpe(json)) return undefined;
   const { vocab, merges } = model as unknown as OwnModel;
-  const pairs = merges.map((pair) => typeof pair === "string" ? pair.split(" ") : pair); // prettier-ignore
+  const pairs = merges.map((pair) =>
+    typeof pair === "string" ? pair.split(" ") : pair,
+  );
   const own = { model: { ...model, merges: pairs } };
   try {
     const bpe = readTokenizerJson(JSON.stringify(own));

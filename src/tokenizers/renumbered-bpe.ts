@@ -35,7 +35,8 @@ export function renumberedBpe(json: string): TextTokenizer | undefined {
   const pairs: Merge[] = [];
   for (const merge of merges) {
     if (typeof merge !== "string" && !Array.isArray(merge)) return undefined;
-    const [left, right, ...more] = typeof merge === "string" ? merge.split(" ") : merge; // prettier-ignore
+    const [left, right, ...more] =
+      typeof merge === "string" ? merge.split(" ") : merge;
     const [one, other] = [left, right].map((name) => internal.get(name!));
     // A merge of tokens that only later merges produce, or whose token another merge produces too, has no id of its
     // own.
@@ -66,7 +67,14 @@ function isPlain(file: TokenizerFile): boolean {
   const rules = ["single_word", "lstrip", "rstrip"] as const;
   if (added.some((token) => rules.some((rule) => token[rule]))) return false;
   if (added.some(({ content }) => typeof content !== "string")) return false;
-  const others = ["dropout", "unk_token", "continuing_subword_prefix", "end_of_word_suffix", "byte_fallback", "ignore_merges"]; // prettier-ignore
+  const others = [
+    "dropout",
+    "unk_token",
+    "continuing_subword_prefix",
+    "end_of_word_suffix",
+    "byte_fallback",
+    "ignore_merges",
+  ];
   if (model.type !== "BPE" || others.some((key) => model[key])) return false;
   const { vocab, merges } = model;
   if (!isObject(vocab) || !Array.isArray(merges)) return false;
@@ -127,7 +135,9 @@ class RenumberedBpe implements TextTokenizer {
         ids.push(this.#numbers[id]!);
     };
     for (let at = 0; at < text.length;) {
-      const token = this.#added.find(({ content }) => text.startsWith(content, at)); // prettier-ignore
+      const token = this.#added.find(({ content }) =>
+        text.startsWith(content, at),
+      );
       if (!token) {
         at++;
         continue;

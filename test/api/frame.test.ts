@@ -43,21 +43,41 @@ test("a frame is read as it was made, and its digest is of all but itself", asyn
 
 describe("malformed", () => {
   test.each<[string, (view: DataView) => void, string]>([
-    ["another magic", (view) => view.setUint8(0, 0), 'magic "MXF4", got 00584634'],
-    ["an earlier version", (view) => view.setUint16(4, 1, true), "version 2, got 1"],
+    [
+      "another magic",
+      (view) => view.setUint8(0, 0),
+      'magic "MXF4", got 00584634',
+    ],
+    [
+      "an earlier version",
+      (view) => view.setUint16(4, 1, true),
+      "version 2, got 1",
+    ],
     ["kind 0", (view) => view.setUint8(6, 0), "kind 1 or 2, got 0"],
     ["kind 3", (view) => view.setUint8(6, 3), "kind 1 or 2, got 3"],
     ["dtype 0", (view) => view.setUint8(7, 0), "dtype 1, 2, 3 or 4, got 0"],
     ["dtype 5", (view) => view.setUint8(7, 5), "dtype 1, 2, 3 or 4, got 5"],
-    ["a dtype of fewer bytes", (view) => view.setUint8(7, 2), "192 bytes for 64 bf16 elements, got 320"],
-    ["fewer elements", (view) => view.setUint32(20, 32, true), "192 bytes for 32 f32 elements, got 320"],
-    ["more elements than any array has", (view) => view.setUint32(20, 2 ** 32 - 1, true), "got 320"],
+    [
+      "a dtype of fewer bytes",
+      (view) => view.setUint8(7, 2),
+      "192 bytes for 64 bf16 elements, got 320",
+    ],
+    [
+      "fewer elements",
+      (view) => view.setUint32(20, 32, true),
+      "192 bytes for 32 f32 elements, got 320",
+    ],
+    [
+      "more elements than any array has",
+      (view) => view.setUint32(20, 2 ** 32 - 1, true),
+      "got 320",
+    ],
   ])("%s", async (_what, change, says) => {
     await expect(decodeFrame(await resealed(change))).rejects.toMatchObject({
       code: "malformed_frame",
       message: expect.stringContaining(says) as string,
     });
-  }); // prettier-ignore
+  });
 
   test.each([0, 1, FRAME_HEADER_BYTES - 1])("%i bytes", async (bytes) => {
     const frame = await resealed(() => {});

@@ -331,7 +331,14 @@ test("only 408, 425, 429 and 5xx are worth another try", () => {
 test("a difference that came damaged is asked for again, whole", async () => {
   const frame = (step: number, byte: number) =>
     encodeFrame(
-      { kind: "parameters", dtype: "bf16", step, microbatch: 0, start: 0, length: 64 }, // prettier-ignore
+      {
+        kind: "parameters",
+        dtype: "bf16",
+        step,
+        microbatch: 0,
+        start: 0,
+        length: 64,
+      },
       new Uint8Array(128).fill(byte),
     );
   const [before, after] = [await frame(0, 16), await frame(1, 17)];
@@ -350,7 +357,9 @@ test("a difference that came damaged is asked for again, whole", async () => {
     // Each asks for the same, and waits as long for it.
     for (const { url } of requests)
       expect(url).toMatch(/\?step=1&rewinds=2&waitMs=1000$/);
-    return requests.map(({ init }) => new Headers(init.headers).get("Frame-Base")); // prettier-ignore
+    return requests.map(({ init }) =>
+      new Headers(init.headers).get("Frame-Base"),
+    );
   };
   expect(await pull(answer(delta, true))).toEqual([digest]);
   expect(await pull(answer(after, false))).toEqual([digest]);

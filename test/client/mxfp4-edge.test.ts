@@ -22,7 +22,13 @@ import {
 import { ROUTES } from "../../src/http/routes.ts";
 
 const BYTES = new Uint8Array([1, 2, 3]);
-const lease = { kind: "eval", step: 1, index: 2, deadlineMs: 3, key: "k" } as const; // prettier-ignore
+const lease = {
+  kind: "eval",
+  step: 1,
+  index: 2,
+  deadlineMs: 3,
+  key: "k",
+} as const;
 const dataset: PinnedDataset = {
   name: "d",
   digest: "0",

@@ -408,7 +408,11 @@ test("any bytes behind the magic are refused, or read", async () => {
 });
 
 test("a part of a split, with tensors or without, is told as that", async () => {
-  const u16 = (key: string, value: number) => ({ key, type: 2, value: [new Uint8Array([value, 0])] }); // prettier-ignore
+  const u16 = (key: string, value: number) => ({
+    key,
+    type: 2,
+    value: [new Uint8Array([value, 0])],
+  });
   const split = (part: number, parts: number): RawGguf => ({
     ...EXAMPLE,
     pairs: [...EXAMPLE.pairs, u16("split.no", part), u16("split.count", parts)],
@@ -416,11 +420,31 @@ test("a part of a split, with tensors or without, is told as that", async () => 
   });
   const empty = { tensors: [], tensorCount: 0, data: new Uint8Array(0) };
   const merge = "; merge the parts with `llama-gguf-split --merge`";
-  await expectRefused({ ...split(0, 3), ...empty }, "malformed_body", `Expected a whole GGUF, got part 1 of 3${merge}`); // prettier-ignore
-  await expectRefused(split(1, 2), "malformed_body", `Expected a whole GGUF, got part 2 of 2${merge}`); // prettier-ignore
-  await expectRefused(split(3, 3), "malformed_body", "split.no below split.count, 3, got 3"); // prettier-ignore
+  await expectRefused(
+    { ...split(0, 3), ...empty },
+    "malformed_body",
+    `Expected a whole GGUF, got part 1 of 3${merge}`,
+  );
+  await expectRefused(
+    split(1, 2),
+    "malformed_body",
+    `Expected a whole GGUF, got part 2 of 2${merge}`,
+  );
+  await expectRefused(
+    split(3, 3),
+    "malformed_body",
+    "split.no below split.count, 3, got 3",
+  );
   expect(await refusal(ggufOf(split(0, 1)))).toBeUndefined();
   const told = { key: "split.count", type: STRING, value: text("3") };
-  const odd = { ...EXAMPLE, pairs: [...EXAMPLE.pairs, told], pairCount: EXAMPLE.pairs.length + 1 }; // prettier-ignore
-  await expectRefused(odd, "malformed_body", "split.count to be a whole number, got another value"); // prettier-ignore
+  const odd = {
+    ...EXAMPLE,
+    pairs: [...EXAMPLE.pairs, told],
+    pairCount: EXAMPLE.pairs.length + 1,
+  };
+  await expectRefused(
+    odd,
+    "malformed_body",
+    "split.count to be a whole number, got another value",
+  );
 });

@@ -165,5 +165,8 @@ test("FP4 with exponents is told of its shape where rows are no whole blocks", a
     tensor([`${M}.weight_scale`, "F8_E8M0", [64, 2]]),
   ]);
   const message = `Expected tensor "${M}.weight" to be [64, 64], because "${M}.weight_scale" is [64, 2], got [64, 48]`;
-  await expect(dequantizeFile(file)).rejects.toMatchObject({ code: "shape_mismatch", message }); // prettier-ignore
+  await expect(dequantizeFile(file)).rejects.toMatchObject({
+    code: "shape_mismatch",
+    message,
+  });
 });

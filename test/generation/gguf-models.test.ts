@@ -113,7 +113,9 @@ function inSteps(
     const isLargest = (Math.floor(i / columns) - (i % columns)) % 32 === 0;
     return isLargest ? 127 : Math.round(1000 * x) % 127;
   });
-  return (shape.length < 2 ? values : steps.map((x) => x / 512)) as Float32Array<ArrayBuffer>; // prettier-ignore
+  return (
+    shape.length < 2 ? values : steps.map((x) => x / 512)
+  ) as Float32Array<ArrayBuffer>;
 }
 
 function directory(shape: ModelShape, round: typeof inSteps = coarse): Files {
@@ -121,7 +123,13 @@ function directory(shape: ModelShape, round: typeof inSteps = coarse): Files {
     (tensor, i): RandomTensor => {
       const isGain = tensor.group === "vector" && !tensor.name.endsWith("bias");
       const values = normals(tensor.length, i + 1);
-      return { ...tensor, values: round(values.map((x) => (isGain ? 1 + 0.2 * x : 0.3 * x)), tensor) }; // prettier-ignore
+      return {
+        ...tensor,
+        values: round(
+          values.map((x) => (isGain ? 1 + 0.2 * x : 0.3 * x)),
+          tensor,
+        ),
+      };
     },
   );
   const config = architectureOf(shape).huggingFaceConfig(shape);
@@ -142,7 +150,6 @@ async function parameters(folder: Folder): Promise<Float32Array> {
     [1001, 9003],
     [length - 5005, length],
   ])
-    // prettier-ignore
     expect(await model.read(start!, end!)).toEqual(all.slice(start, end));
   return all;
 }
@@ -192,7 +199,9 @@ describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
   it("in MXFP4 is multiplied as it is, and in f32 as what it stands for", async () => {
     const bytes = await ggufOfFolder(folder);
     const own = await read(bytes);
-    const floats = await read(await convert(bytes, (file) => planDequantize(file, "F32"))); // prettier-ignore
+    const floats = await read(
+      await convert(bytes, (file) => planDequantize(file, "F32")),
+    );
     const packed = await logits(own, "mxfp4");
     expect(packed).toEqual(await logits(folder, "mxfp4"));
     const values = await logits(own, "f32");
@@ -205,7 +214,9 @@ describe.each(Object.entries(SHAPES))("a %s", (_, shape) => {
     "in %s begins a run with the directory's parameters",
     async (type) => {
       const bytes = await ggufOfFolder(folder, { types: [`*=${type}`] });
-      expect(await parameters(await read(bytes))).toEqual(await parameters(folder)); // prettier-ignore
+      expect(await parameters(await read(bytes))).toEqual(
+        await parameters(folder),
+      );
     },
   );
 
@@ -255,7 +266,10 @@ function converted(
       const stored = tensor.type === F64 ? Float64Array.from(floats) : floats;
       const own = new Uint8Array(stored.buffer as ArrayBuffer);
       heads.push(tensor);
-      data.push(own.subarray(0, bytes), new Uint8Array(paddingAfter(bytes, 32))); // prettier-ignore
+      data.push(
+        own.subarray(0, bytes),
+        new Uint8Array(paddingAfter(bytes, 32)),
+      );
     }
   const { head, dataBytes } = writeGgufHead(pairs, heads);
   return concatenate(head.length + dataBytes, [head, ...data]);
@@ -266,7 +280,9 @@ function values(): Float32Array<ArrayBuffer> {
   const all = new Float32Array(table.length);
   for (const [i, { name, offset, length }] of table.tensors.entries()) {
     const isGain = /ln_.*weight/.test(name);
-    const own = normals(length, i + 1).map((x) => (isGain ? 1 + 0.2 * x : 0.3 * x)); // prettier-ignore
+    const own = normals(length, i + 1).map((x) =>
+      isGain ? 1 + 0.2 * x : 0.3 * x,
+    );
     all.set(own, offset);
   }
   return all;
@@ -295,7 +311,9 @@ it("a GPT-2 as llama.cpp's converter maps it has the logits of its directory", a
   // What ends a text is the file's, and so are its tokens.
   const { endings, tokenizer } = await (await openTextModel(own)).load("f32");
   expect(endings).toEqual([0]);
-  expect(Array.from(tokenizer.encode("ab<259>"))).toEqual([97, 98, 60, 50, 53, 57, 62]); // prettier-ignore
+  expect(Array.from(tokenizer.encode("ab<259>"))).toEqual([
+    97, 98, 60, 50, 53, 57, 62,
+  ]);
 });
 
 it("in F64 alone it is the same in F32, to write and to begin a run with", async () => {
@@ -360,7 +378,14 @@ describe("it is refused by name", () => {
     ],
     [
       "a tensor of another model",
-      [{}, (tensor) => [tensor.name === "blk.0.ffn_up.bias" ? { ...tensor, name: "blk.0.ffn_gate.bias" } : tensor]], // prettier-ignore
+      [
+        {},
+        (tensor) => [
+          tensor.name === "blk.0.ffn_up.bias"
+            ? { ...tensor, name: "blk.0.ffn_gate.bias" }
+            : tensor,
+        ],
+      ],
       'Expected the tensors of a model that is computed here, got "blk.0.ffn_gate.bias"',
     ],
     [
@@ -390,7 +415,13 @@ describe("it is refused by name", () => {
     ],
     [
       "tokens without texts",
-      [{ "tokenizer.ggml.tokens": { strings: Array.from({ length: 260 }, (_, i) => `<${i}>`) } }], // prettier-ignore
+      [
+        {
+          "tokenizer.ggml.tokens": {
+            strings: Array.from({ length: 260 }, (_, i) => `<${i}>`),
+          },
+        },
+      ],
       "Expected a GGUF with texts for its 260 tokens, got one that calls them by their ids",
     ],
   ])("%s: %#", async (_, [change, changeTensor], message) => {
@@ -404,23 +435,37 @@ describe("it is refused by name", () => {
   it("rotary positions that are scaled", async () => {
     const folder = folderIn(directory(SHAPES.Llama!));
     const bytes = await ggufOfFolder(folder, { types: ["*=f32"] });
-    const told = await withPair(bytes, "llama.rope.scaling.type", string("longrope")); // prettier-ignore
+    const told = await withPair(
+      bytes,
+      "llama.rope.scaling.type",
+      string("longrope"),
+    );
     await expect(read(told)).rejects.toThrow(
       'Expected a GGUF of a llama with `rope.scaling.type` none, linear or yarn, which is computed here, got "longrope"',
     );
-    const untold = await withPair(bytes, "llama.rope.scaling.type", string("linear")); // prettier-ignore
+    const untold = await withPair(
+      bytes,
+      "llama.rope.scaling.type",
+      string("linear"),
+    );
     await expect(read(untold)).rejects.toThrow(
       "`llama.rope.scaling.factor` is a number, got none",
     );
-    const larger = await withPair(bytes, "llama.rope.scaling.attn_factor", { float32: 1.5 }); // prettier-ignore
+    const larger = await withPair(bytes, "llama.rope.scaling.attn_factor", {
+      float32: 1.5,
+    });
     await expect(read(larger)).rejects.toThrow(
       "`rope.scaling.attn_factor` 1 beside neither yarn nor rope_freqs.weight, which is computed here, got 1.5",
     );
-    const wide = await withPair(bytes, "llama.attention.key_length", { uint32: 2 ** 32 - 2 }); // prettier-ignore
+    const wide = await withPair(bytes, "llama.attention.key_length", {
+      uint32: 2 ** 32 - 2,
+    });
     await expect(read(wide)).rejects.toThrow(
       "heads of an even number of channels, at most 4096, which is computed here, got 4294967294",
     );
-    const lengths = await withPair(bytes, "llama.rope.dimension_count", { uint32: 8 }); // prettier-ignore
+    const lengths = await withPair(bytes, "llama.rope.dimension_count", {
+      uint32: 8,
+    });
     await expect(read(lengths)).rejects.toThrow(
       "`rope.dimension_count` 16, as of a head, which is computed here, got 8",
     );
@@ -431,10 +476,18 @@ it.each([[false], [true]])(
   "add_prefix_space %s of tokenizer_config.json is that of tokenizer.json, or refused",
   async (told) => {
     const files = directory(SHAPES["GPT-2"]!);
-    files.set("tokenizer_config.json", new TextEncoder().encode(JSON.stringify({ add_prefix_space: told }))); // prettier-ignore
-    const loading = openTextModel(folderIn(files)).then((model) => model.load("f32")); // prettier-ignore
+    files.set(
+      "tokenizer_config.json",
+      new TextEncoder().encode(JSON.stringify({ add_prefix_space: told })),
+    );
+    const loading = openTextModel(folderIn(files)).then((model) =>
+      model.load("f32"),
+    );
     if (told)
-      await expect(loading).rejects.toMatchObject({ code: "invalid_config", message: expect.stringContaining("of tokenizer.json, false, got true") }); // prettier-ignore
+      await expect(loading).rejects.toMatchObject({
+        code: "invalid_config",
+        message: expect.stringContaining("of tokenizer.json, false, got true"),
+      });
     else (await loading).weights.free();
   },
 );

@@ -62,7 +62,10 @@ function turned(x: Float32Array, rows: number, columns: number): Float32Array {
 /** Codes and scales of a matrix by rows, and what they stand for. */
 function packed(x: Float32Array) {
   return arena.scope(() => {
-    const [codes, scales] = [arena.alloc(x.length / 2), arena.alloc(x.length / 32)]; // prettier-ignore
+    const [codes, scales] = [
+      arena.alloc(x.length / 2),
+      arena.alloc(x.length / 32),
+    ];
     const quantizer = {
       rounding: { mode: "nearest-even" },
       scale: "even",
@@ -100,12 +103,15 @@ function storedOf(
     if (group !== "matrix" || as === "floats")
       return [{ ...plain, bytes: bytesOf(values) }];
     const [first, second] = own as [number, number];
-    const [out, inside] = layout === "out-in" ? [first, second] : [second, first]; // prettier-ignore
+    const [out, inside] =
+      layout === "out-in" ? [first, second] : [second, first];
     const isTurned = layout === "in-out";
     const rows = isTurned ? turned(values, inside, out) : values;
     const blocks = packed(rows);
     if (as === "values") {
-      const back = isTurned ? turned(blocks.values, out, inside) : blocks.values; // prettier-ignore
+      const back = isTurned
+        ? turned(blocks.values, out, inside)
+        : blocks.values;
       return [{ ...plain, bytes: bytesOf(back) }];
     }
     return LAYOUTS[as](name, out, inside / 32).map((head, i): Stored => ({
@@ -143,7 +149,10 @@ function filesOf(model: Model, stored: Stored[], told: object = {}): Files {
     ...told,
   };
   const { bytes, chunks } = writeSafetensors(
-    stored.map(({ bytes: own, ...head }) => ({ ...head, chunks: [own as Uint8Array<ArrayBuffer>] })), // prettier-ignore
+    stored.map(({ bytes: own, ...head }) => ({
+      ...head,
+      chunks: [own as Uint8Array<ArrayBuffer>],
+    })),
     new Map(),
   );
   return new Map([

@@ -72,7 +72,10 @@ describe.each([
       await parameters(plain, shape),
     ];
     for (const changed of [
-      directory(shape, (tensors) => [...tensors, ...renamed(tensors, table, head)]), // prettier-ignore
+      directory(shape, (tensors) => [
+        ...tensors,
+        ...renamed(tensors, table, head),
+      ]),
       directory(shape, (tensors) => [
         ...tensors.filter(({ name }) => name !== table),
         ...renamed(tensors, table, head),
@@ -112,7 +115,8 @@ const ENCODED: Record<string, (value: number) => Uint8Array> = {
   F16: (value) => {
     const bits = new DataView(Float32Array.of(value).buffer).getUint32(0, true);
     const exponent = ((bits >>> 23) & 0xff) - 112;
-    const half = ((bits >>> 16) & 0x8000) | (exponent << 10) | ((bits >>> 13) & 0x3ff); // prettier-ignore
+    const half =
+      ((bits >>> 16) & 0x8000) | (exponent << 10) | ((bits >>> 13) & 0x3ff);
     return Uint8Array.of(half & 0xff, half >>> 8);
   },
   BF16: (value) => new Uint8Array(Float32Array.of(value).buffer).slice(2),
@@ -144,13 +148,17 @@ function sharded(
     "a.safetensors": first!,
     "b.safetensors": second!,
   })) {
-    // prettier-ignore
     const { bytes, chunks } = writeSafetensors(
       own.map(({ name, shape, values }) => ({
         name,
         shape: [...shape],
         dtype,
-        chunks: [concatenate(values.length * ENCODED[dtype]!(1).length, Array.from(values, ENCODED[dtype]!))], // prettier-ignore
+        chunks: [
+          concatenate(
+            values.length * ENCODED[dtype]!(1).length,
+            Array.from(values, ENCODED[dtype]!),
+          ),
+        ],
       })),
       new Map(),
     );
@@ -315,11 +323,23 @@ const REFUSED: [change: object, message: string][] = [
     "`truncate` true or false, got 1",
   ],
   [
-    { rope_scaling: { rope_type: "longrope", short_factor: [1], long_factor: [2] } }, // prettier-ignore
+    {
+      rope_scaling: {
+        rope_type: "longrope",
+        short_factor: [1],
+        long_factor: [2],
+      },
+    },
     "`short_factor` of 8 numbers above 0, got [1]",
   ],
   [
-    { rope_scaling: { rope_type: "longrope", short_factor: ONES, long_factor: [0] } }, // prettier-ignore
+    {
+      rope_scaling: {
+        rope_type: "longrope",
+        short_factor: ONES,
+        long_factor: [0],
+      },
+    },
     "`long_factor` of 8 numbers above 0, got [0]",
   ],
   [
@@ -343,17 +363,26 @@ const REFUSED: [change: object, message: string][] = [
     "`partial_rotary_factor` null or 1, got 0.5",
   ],
   [{ rope_scaling: "linear" }, 'an object `rope_scaling`, got "linear"'],
-  [{ tie_word_embeddings: "yes" }, '`tie_word_embeddings` true or false, got "yes"'], // prettier-ignore
+  [
+    { tie_word_embeddings: "yes" },
+    '`tie_word_embeddings` true or false, got "yes"',
+  ],
 ];
 
 describe("a Phi-3, whose files hold layers of one input as one", () => {
   const config = { ...CONFIG, model_type: "phi3" };
   const plain = gpt2Tensors(LLAMA);
   const asOne = (to: string, ...parts: string[]): RandomTensor => {
-    const own = parts.map((part) => plain.find(({ name }) => name.endsWith(`${part}.weight`))!); // prettier-ignore
+    const own = parts.map((part) =>
+      plain.find(({ name }) => name.endsWith(`${part}.weight`))!,
+    );
     const rows = own.reduce((sum, { shape }) => sum + shape[0]!, 0);
     const values = Float32Array.from(own.flatMap((each) => [...each.values]));
-    return { name: `model.layers.0.${to}.weight`, shape: [rows, SIZES.width], values }; // prettier-ignore
+    return {
+      name: `model.layers.0.${to}.weight`,
+      shape: [rows, SIZES.width],
+      values,
+    };
   };
   const fused = [
     asOne("self_attn.qkv_proj", "q_proj", "k_proj", "v_proj"),
@@ -365,12 +394,15 @@ describe("a Phi-3, whose files hold layers of one input as one", () => {
     const files = directoryOf(config, fused);
     const llama = directoryOf(CONFIG, plain);
     expect(await text(files)).toBe(await text(llama));
-    expect(await parameters(files, LLAMA)).toEqual(await parameters(llama, LLAMA)); // prettier-ignore
+    expect(await parameters(files, LLAMA)).toEqual(
+      await parameters(llama, LLAMA),
+    );
   });
 
   test("is refused with other rows, and a Llama with such layers", async () => {
     const groups = { ...config, num_key_value_heads: 4 };
-    const message = 'Expected "model.layers.0.self_attn.qkv_proj.weight" with 192 rows, those of self_attn.q_proj (64), self_attn.k_proj (64), self_attn.v_proj (64), got [128, 64]'; // prettier-ignore
+    const message =
+      'Expected "model.layers.0.self_attn.qkv_proj.weight" with 192 rows, those of self_attn.q_proj (64), self_attn.k_proj (64), self_attn.v_proj (64), got [128, 64]';
     const files = directoryOf(groups, fused);
     await expect(text(files)).rejects.toThrow(message);
     await expect(parameters(files, LLAMA)).rejects.toThrow(message);
@@ -437,9 +469,15 @@ describe("a Llama's config.json", () => {
     [{ sliding_window: 32 }, {}],
     [{ hidden_act: "swish" }, {}],
     [{ layer_types: ["full_attention"] }, {}],
-    [{ rope_scaling: null, rope_parameters: null, rope_theta: 70 }, { ropeBase: 70 }], // prettier-ignore
+    [
+      { rope_scaling: null, rope_parameters: null, rope_theta: 70 },
+      { ropeBase: 70 },
+    ],
     [{ rope_scaling: { type: "default", rope_theta: 50 } }, { ropeBase: 50 }],
-    [{ rope_scaling: { rope_type: "default" }, rope_theta: 60 }, { ropeBase: 60 }], // prettier-ignore
+    [
+      { rope_scaling: { rope_type: "default" }, rope_theta: 60 },
+      { ropeBase: 60 },
+    ],
     [{ num_key_value_heads: null }, { groups: 4 }],
     [{ head_dim: null }, { headWidth: 16 }],
     [{ model_type: "mistral", sliding_window: null }, {}],
@@ -500,7 +538,11 @@ describe("a Llama's config.json", () => {
       { headNorm: true, context: 8 },
     ],
     [
-      { model_type: "mistral", num_attention_heads: 16, num_key_value_heads: undefined }, // prettier-ignore
+      {
+        model_type: "mistral",
+        num_attention_heads: 16,
+        num_key_value_heads: undefined,
+      },
       { heads: 16, groups: 8 },
     ],
     [

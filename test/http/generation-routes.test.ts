@@ -70,7 +70,10 @@ describe("a model of the bucket", () => {
     async (weights) => {
       const files = gpt2Directory(SHAPE);
       const choices = { types: ["*=f32"] };
-      await BUCKET.put("files/mine.gguf", await ggufOfFolder(folderIn(files), choices)); // prettier-ignore
+      await BUCKET.put(
+        "files/mine.gguf",
+        await ggufOfFolder(folderIn(files), choices),
+      );
       const request = { model: "mine.gguf", prompt: "ab", weights, ...OPTIONS };
       for (let i = 0; i < 2; i++)
         expect(await (await generate(request)).text()).toBe(
@@ -95,11 +98,18 @@ describe("a model of the bucket", () => {
     }
     const last = "files/in/model-00003-of-00003.gguf";
     const bytes = await (await BUCKET.get(last))!.bytes();
-    await BUCKET.put(last, bytes.map((byte, i) => (i > bytes.length - 2048 ? 0 : byte))); // prettier-ignore
+    await BUCKET.put(
+      last,
+      bytes.map((byte, i) => (i > bytes.length - 2048 ? 0 : byte)),
+    );
     expect(await (await generate(request)).text()).not.toBe(own);
     await BUCKET.delete(last);
     await problemOf(await generate(request), 404, "file_not_found");
-    await problemOf(await generate({ ...request, model: "in/model-00002-of-00003.gguf" }), 400, "malformed_body"); // prettier-ignore
+    await problemOf(
+      await generate({ ...request, model: "in/model-00002-of-00003.gguf" }),
+      400,
+      "malformed_body",
+    );
   });
 
   test("writes as events, whose last says how it ended", async () => {
@@ -146,8 +156,16 @@ describe("a run", () => {
     ["a GPT-2 on bytes", {}, "byte"],
     ["a GPT-2 on byte pairs", {}, "bpe"],
     ["a Llama", { arch: "llama", tied: false }, "bpe"],
-    ["a Qwen3", { arch: "llama", headNorm: true, groups: 1, headWidth: 64 }, "byte"], // prettier-ignore
-    ["a Llama that leaves as a Mistral", { arch: "llama", heads: 3, headWidth: 64 }, "byte"], // prettier-ignore
+    [
+      "a Qwen3",
+      { arch: "llama", headNorm: true, groups: 1, headWidth: 64 },
+      "byte",
+    ],
+    [
+      "a Llama that leaves as a Mistral",
+      { arch: "llama", heads: 3, headWidth: 64 },
+      "byte",
+    ],
   ])(
     "of %s writes as its checkpoint, its directory and a run from that do",
     async (_, asked, tokenizer) => {
@@ -160,7 +178,13 @@ describe("a run", () => {
       });
       await client.readyDataset(dataset);
       const model = { ...TINY.model, ...asked };
-      const created = await client.createRun({ ...TINY, model, dataset, steps: 2, shards: 2 }); // prettier-ignore
+      const created = await client.createRun({
+        ...TINY,
+        model,
+        dataset,
+        steps: 2,
+        shards: 2,
+      });
       const run = client.run(created.run);
       const body = { prompt: "the sea", ...OPTIONS };
       const textOf = async (id: string, weights: string) => {
@@ -174,7 +198,10 @@ describe("a run", () => {
         await (await run.checkpoint({ format: "hf" })).bytes(),
       );
       const files = new Map(
-        [...tar].map(([name, bytes]) => [name.slice(name.indexOf("/") + 1), bytes]), // prettier-ignore
+        [...tar].map(([name, bytes]) => [
+          name.slice(name.indexOf("/") + 1),
+          bytes,
+        ]),
       );
       await putModel("exported", files);
       const checkpoint = await (await run.checkpoint()).bytes();

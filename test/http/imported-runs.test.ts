@@ -90,11 +90,18 @@ test.each([
   await finish(run, ["one"]);
   const gguf = await (await run.checkpoint({ format: "gguf" })).bytes();
   await BUCKET.put("files/packed/of any name.gguf", gguf);
-  const long = await withPair(gguf, "tokenizer.chat_template", { string: "x".repeat(3 << 20) }); // prettier-ignore
+  const long = await withPair(gguf, "tokenizer.chat_template", {
+    string: "x".repeat(3 << 20),
+  });
   await BUCKET.put("files/long/model.gguf", long);
   const dataset = status.config.dataset.name;
   for (const from of ["packed", "long"]) {
-    const again = await startRun({ dataset, from, shards: 3, model: undefined }); // prettier-ignore
+    const again = await startRun({
+      dataset,
+      from,
+      shards: 3,
+      model: undefined,
+    });
     expect(again.status.config.model).toMatchObject({ ...model });
     expect(await weightsOf(again.run)).toEqual(await weightsOf(run));
   }

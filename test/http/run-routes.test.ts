@@ -379,7 +379,14 @@ test("the final evaluation covers the whole held-out split, and the last line of
 });
 
 test("phases are summed in the metrics, may be told otherwise, and change no digest", async () => {
-  const told = { leaseMs: 1, pullMs: 2.5, computeMs: 30, pushMs: 4, pulledBytes: 5, pushedBytes: 6 }; // prettier-ignore
+  const told = {
+    leaseMs: 1,
+    pullMs: 2.5,
+    computeMs: 30,
+    pushMs: 4,
+    pulledBytes: 5,
+    pushedBytes: 6,
+  };
   const plain = await startScripted({ steps: 1 });
   await plain.reach(1);
   const dataset = plain.status.config.dataset.name;

@@ -68,8 +68,17 @@ test("other bytes of the same author are a 409 and an event, before the commit a
   // It is under quarantine, so the run goes on with another.
   const other = new ScriptedTrainer(trainer.run, trainer.status, "other");
   await other.reach(1);
-  const key = await keyOf(trainer.run.run, { kind: "train", step: 0, index: 1 }, "other"); // prettier-ignore
-  const late = await call("PUT", gradientPath(trainer, 0, 1), await trainer.frame(0, 0, 1, 123), { "Lease-Key": key }); // prettier-ignore
+  const key = await keyOf(
+    trainer.run.run,
+    { kind: "train", step: 0, index: 1 },
+    "other",
+  );
+  const late = await call(
+    "PUT",
+    gradientPath(trainer, 0, 1),
+    await trainer.frame(0, 0, 1, 123),
+    { "Lease-Key": key },
+  );
   await problemOf(late, 409, "different_bytes");
 
   const told: RunEvent[] = [];
@@ -117,14 +126,16 @@ test("a push without the key of the caller's lease of that very microbatch is re
     ["no signature", { "Lease-Key": "owner.scripted:" }],
     ["text", { "Lease-Key": "x".repeat(300) }],
   ] as [string, Record<string, string>][]) {
-    // prettier-ignore
     // What is no frame would be refused as that, if it were read.
     const response = await call("PUT", path, new Uint8Array(10), headers);
     const { detail } = await problemOf(response, 409, "no_lease");
     expect(detail, what).toContain("train microbatch 0 of step 0");
   }
   const frame = await trainer.frame(0, 0, 0, 0.5);
-  await expectDuplicate(await call("PUT", path, frame, { "Lease-Key": key }), 201); // prettier-ignore
+  await expectDuplicate(
+    await call("PUT", path, frame, { "Lease-Key": key }),
+    201,
+  );
 });
 
 test("a future step is a 409", async () => {
@@ -324,7 +335,12 @@ test("a pull with the frame of the step before is the difference to it, once som
   const ask = async (step: number, base?: string) => {
     const headers: Record<string, string> =
       base === undefined ? {} : { "Frame-Base": base };
-    const answer = await call("GET", `${path}?step=${step}`, undefined, headers); // prettier-ignore
+    const answer = await call(
+      "GET",
+      `${path}?step=${step}`,
+      undefined,
+      headers,
+    );
     expect(answer.status).toBe(200);
     const bytes = new Uint8Array(await answer.arrayBuffer());
     return { base: answer.headers.get("Frame-Base"), bytes };

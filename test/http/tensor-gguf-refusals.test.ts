@@ -41,11 +41,17 @@ describe.each(ROUTES)("POST /v1/%s refuses a GGUF", (route) => {
     ));
 
   test("that is a part of one, by what to do", async () => {
-    const count = { key: "split.count", type: 2, value: [new Uint8Array([2, 0])] }; // prettier-ignore
+    const count = {
+      key: "split.count",
+      type: 2,
+      value: [new Uint8Array([2, 0])],
+    };
     const pairs = [...EXAMPLE.pairs, count];
     const part = { ...EXAMPLE, pairs, pairCount: pairs.length };
     await refused(part, "malformed_body");
-    const { detail } = (await (await post(path, ggufOf(part))).json()) as { detail: string }; // prettier-ignore
+    const { detail } = (await (await post(path, ggufOf(part))).json()) as {
+      detail: string;
+    };
     expect(detail).toContain(
       "got part 1 of 2; merge the parts with `llama-gguf-split --merge`",
     );
@@ -161,10 +167,17 @@ describe("a body of more than a small answer that breaks off", () => {
 const F64 = 28;
 
 test("a matrix of F64, which no pattern makes one that is read, is refused without one being advised", async () => {
-  const matrix = { name: "w.weight", dimensions: [32, 2], type: F64, offset: 0 }; // prettier-ignore
+  const matrix = {
+    name: "w.weight",
+    dimensions: [32, 2],
+    type: F64,
+    offset: 0,
+  };
   const data = new Uint8Array(8 * 64);
   const alone = { ...EXAMPLE, tensorCount: 1, tensors: [matrix], data };
-  const { detail } = (await (await post("/v1/quantize", ggufOf(alone))).json()) as { detail: string }; // prettier-ignore
+  const { detail } = (await (
+    await post("/v1/quantize", ggufOf(alone))
+  ).json()) as { detail: string };
   expect(detail).toBe(
     'Expected tensors to quantize, got none but "w.weight" (F64, floats that are not read)',
   );

@@ -194,7 +194,9 @@ describe("segments too small for a scale", () => {
   it("leave the rest of a product as it is", () => {
     const [m, n, k] = [8, 8, 128];
     const product = (size: number) => {
-      const a = normals(m * k, 27).map((value, i) => fround(value * (i % k < 64 ? size : 1))); // prettier-ignore
+      const a = normals(m * k, 27).map((value, i) =>
+        fround(value * (i % k < 64 ? size : 1)),
+      );
       return arena.scope(() => {
         const drawn = arena.copyIn(SIGNS);
         const left = packEden("a", byRows(arena.copyIn(a), k), m, k, drawn);

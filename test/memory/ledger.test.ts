@@ -179,7 +179,10 @@ test("where the clock is set back, who is gone still holds nothing, and who wait
   await held.reservation.then((it) => it.release());
 
   const { reservation } = reserve(200);
-  const alive = setInterval(() => void reservation.then((it) => it.touch()), 1_000); // prettier-ignore
+  const alive = setInterval(
+    () => void reservation.then((it) => it.touch()),
+    1_000,
+  );
   const late = reserve(60, "request", 1_000);
   vi.setSystemTime(Date.now() - 3_600_000);
   await vi.advanceTimersByTimeAsync(2_000);

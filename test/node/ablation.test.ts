@@ -107,7 +107,17 @@ describe("settings", () => {
 });
 
 test("the command that a page tells is what was compared, wherever its files are", () => {
-  const typed = ["--out", "my pages", "--recipes=bf16", "--jobs", "3", "--seeds", "2", "--state=a b", "--json"]; // prettier-ignore
+  const typed = [
+    "--out",
+    "my pages",
+    "--recipes=bf16",
+    "--jobs",
+    "3",
+    "--seeds",
+    "2",
+    "--state=a b",
+    "--json",
+  ];
   const args = parseArgs<typeof ablationArgs>(typed, ablationArgs);
   const { command } = parseAblation(args, typed);
   expect(command).toBe("npm run ablation -- --recipes=bf16 --seeds 2");
@@ -115,7 +125,12 @@ test("the command that a page tells is what was compared, wherever its files are
 
 describe("docs/ablation.md", () => {
   type Run = { seed: number; curve: [number, number | null, number | null][] };
-  type Raw = { settings: { name: string; arms: { name: string; runs: (Run & Outcome)[] }[] }[] }; // prettier-ignore
+  type Raw = {
+    settings: {
+      name: string;
+      arms: { name: string; runs: (Run & Outcome)[] }[];
+    }[];
+  };
   const committed = (name: string) =>
     readFileSync(join(ROOT, "docs", name), "utf8");
   const json = committed("ablation.json");
@@ -128,7 +143,11 @@ describe("docs/ablation.md", () => {
           expect(setting.name).toBe(name);
           const { key } = trialOf(setting, setting.arms[j]!, seed, "");
           const points = curve.map(
-            ([step, trainLoss, valLoss]): CurvePoint => ({ step, trainLoss, valLoss }), // prettier-ignore
+            ([step, trainLoss, valLoss]): CurvePoint => ({
+              step,
+              trainLoss,
+              valLoss,
+            }),
           );
           return [key, { ...run, curve: points }] as const;
         }),
@@ -171,7 +190,11 @@ describe("runs that diverged, or are not made", () => {
   const ended = (valLoss: number | null) => ({
     valLoss,
     seconds: 1,
-    curve: [5, valLoss && valLoss + 1, valLoss].map((loss, i) => ({ step: 10 * i, trainLoss: null, valLoss: loss })), // prettier-ignore
+    curve: [5, valLoss && valLoss + 1, valLoss].map((loss, i) => ({
+      step: 10 * i,
+      trainLoss: null,
+      valLoss: loss,
+    })),
   });
   /** Of arms in order, for two seeds: a loss, null of one that diverged, undefined of one that is not made. */
   const summaryOf = (...losses: (number | null | undefined)[]) => {
@@ -243,7 +266,16 @@ describe("charts", () => {
       y: "loss",
       logY: true,
       lines: [
-        { name: "some", points: [[0, 1], [1, NaN], [2, 0], [3, 2]], spread: [0.5, NaN, 1, 0] }, // prettier-ignore
+        {
+          name: "some",
+          points: [
+            [0, 1],
+            [1, NaN],
+            [2, 0],
+            [3, 2],
+          ],
+          spread: [0.5, NaN, 1, 0],
+        },
         {
           name: "none",
           points: [
@@ -411,7 +443,9 @@ describe("npm run ablation", () => {
       const other = ["--state", at("state")];
       const { ended, output } = ablation(...OWN, ...other, "--out", at(name));
       expect(await ended).toBe(1);
-      expect(output()).toMatch(/Expected a (folder, or none yet|writable folder), got /); // prettier-ignore
+      expect(output()).toMatch(
+        /Expected a (folder, or none yet|writable folder), got /,
+      );
       expect(output()).toContain(at(inTheWay));
       expect(existsSync(at("state"))).toBe(false);
     },

@@ -68,13 +68,19 @@ function send(path: string, token: string | null, sent: Sent): Promise<Answer> {
   const { method = "PUT", body = "" } = sent;
   const bearer = token === null ? {} : { Authorization: `Bearer ${token}` };
   return new Promise((resolve, reject) => {
-    const headers = { "Content-Length": Buffer.byteLength(body), ...bearer, ...sent.headers }; // prettier-ignore
+    const headers = {
+      "Content-Length": Buffer.byteLength(body),
+      ...bearer,
+      ...sent.headers,
+    };
     const asking = request(edge.url + path, { method, headers });
     asking.on("response", (answer) => {
       let text = "";
       answer.setEncoding("utf8").on("data", (part: string) => (text += part));
       const { statusCode: status, headers: told } = answer;
-      answer.on("end", () => resolve({ status: status!, allow: told.allow, text })); // prettier-ignore
+      answer.on("end", () =>
+        resolve({ status: status!, allow: told.allow, text }),
+      );
     });
     asking.on("error", reject);
     asking.end(body);
@@ -108,7 +114,14 @@ class Scripted {
 
   header({ step, index }: Lease, shard: number): FrameHeader {
     const { start, length } = this.status.shards[shard]!;
-    return { kind: "gradient", dtype: "f32", step, microbatch: index, start, length }; // prettier-ignore
+    return {
+      kind: "gradient",
+      dtype: "f32",
+      step,
+      microbatch: index,
+      start,
+      length,
+    };
   }
 
   frame(lease: Lease, shard: number, fill = TRUE) {
@@ -126,7 +139,14 @@ class Scripted {
   completion(frames: readonly Uint8Array[], more: Partial<Completion> = {}) {
     const { trainer, bootId } = this.identity;
     const digests = frames.map(frameDigest);
-    return { trainer, bootId, lossSum: LOSS, tokens: 64, ...(digests.length > 0 && { digests }), ...more }; // prettier-ignore
+    return {
+      trainer,
+      bootId,
+      lossSum: LOSS,
+      tokens: 64,
+      ...(digests.length > 0 && { digests }),
+      ...more,
+    };
   }
 
   async do(lease: Lease, fill = TRUE, more: Partial<Completion> = {}) {
@@ -164,7 +184,8 @@ async function toldOf(run: RunClient): Promise<string[]> {
 }
 
 function lineOf(event: RunEvent): string[] {
-  if (event.type === "conflict") return [`conflict ${event.step}.${event.microbatch} ${event.author}`]; // prettier-ignore
+  if (event.type === "conflict")
+    return [`conflict ${event.step}.${event.microbatch} ${event.author}`];
   if (event.type === "author") return [`${event.author} ${event.state}`];
   if (event.type === "state") return [event.state];
   return [];
@@ -172,7 +193,9 @@ function lineOf(event: RunEvent): string[] {
 
 /** That every step's gradient was TRUE at each real parameter, and every loss 1. */
 async function expectTrue(run: RunClient, status: RunStatus): Promise<void> {
-  const metrics = (await run.metrics()).filter(({ gradNorm }) => gradNorm !== null); // prettier-ignore
+  const metrics = (await run.metrics()).filter(
+    ({ gradNorm }) => gradNorm !== null,
+  );
   expect(metrics).toHaveLength(status.config.steps);
   const root = Math.sqrt(status.parameters);
   for (const { gradNorm, trainLoss } of metrics) {
@@ -210,62 +233,477 @@ test("what cannot be is refused, told what was expected and what came, and nothi
   const forged = bad.token.replace(/.$/, (last) => (last === "A" ? "E" : "A"));
   const most = 4 * MAX_SHARD_LENGTH + 64;
 
-  const cases: [what: string, path: string, sent: Sent, status: number, code: string, says: RegExp, token?: string | null][] = [
-    ["no token", own, { headers: key, body: frame! }, 401, "unauthorized", /Expected a header `Authorization.*got none/, null],
-    ["a forged token", own, { headers: key, body: frame! }, 401, "unauthorized", /Expected the API_TOKEN or a join token.*got another/, forged],
-    ["another run's token", own, { headers: key, body: frame! }, 403, "forbidden", /Expected a route for trainers of run ".*got PUT/, other.token],
-    ["an expired token", own, { headers: key, body: frame! }, 401, "unauthorized", /has not expired, got/, expired.token],
-    ["a revoked token, pushing", own, { headers: key, body: frame! }, 409, "no_lease", /Expected `Lease-Key`.*got another/, revoked.token],
-    ["a revoked token, completing", toComplete, { headers: key, body: json({}) }, 409, "no_lease", /Expected `Lease-Key`.*got another/, revoked.token],
-    ["a revoked token, asking", `${runPath}/leases`, { method: "POST", body: JSON.stringify(revoked.identity) }, 401, "unauthorized", /Expected a join token that the run's owner has not revoked, got/, revoked.token],
-    ["no key", own, { body: frame! }, 409, "no_lease", /of train microbatch 0 of step 0.*got none/],
-    ["another's key", own, { headers: key, body: frame! }, 409, "no_lease", /Expected `Lease-Key`.*got another/, honest.token],
-    ["another's key, in one's own name", own, { headers: { "Lease-Key": lease.key.replace(bad.id, honest.id) }, body: frame! }, 409, "no_lease", /Expected `Lease-Key`.*got another/, honest.token],
-    ["a key of another microbatch", own.replace(/0$/, "1"), { headers: key, body: frame! }, 409, "no_lease", /of train microbatch 1 of step 0.*got another/],
-    ["a future step", own.replace("0/0", "1/0"), { headers: key, body: frame! }, 409, "no_lease", /of train microbatch 0 of step 1.*got another/],
-    ["a future step, completed", toComplete.replace("0/0", "1/0"), { headers: key, body: json({}) }, 409, "no_lease", /of step 1.*got another/],
-    ["no number", own.replace("0/0", "x/0"), { headers: key, body: frame! }, 422, "invalid_number", /Expected.*got "?x/],
-    ["a shard that is none", own.replace("shards/0", "shards/9"), { headers: key, body: frame! }, 404, "shard_not_found", /Expected.*got/],
-    ["another shard's frame", own, { headers: key, body: second! }, 422, "shape_mismatch", /Expected elements \[0, \d+\) of shard 0, got \[/],
-    ["a shorter range", own, { headers: key, body: await framed({ length: 4096 }, values.slice(0, 4 * 4096)) }, 422, "shape_mismatch", /Expected elements .*got \[0, 4096\)/],
-    ["another range as long", own, { headers: key, body: await framed({ start: 64 }) }, 422, "shape_mismatch", /Expected elements \[0, \d+\) of shard 0, got \[64, /],
-    ["another step's frame", own, { headers: key, body: await framed({ step: 1 }) }, 422, "shape_mismatch", /Expected a frame of step 0.*got step 1/],
-    ["another microbatch's frame", own, { headers: key, body: await framed({ microbatch: 2 }) }, 422, "shape_mismatch", /microbatch 0.*got step 0, microbatch 2/],
-    ["another recipe's frame", own, { headers: key, body: await framed({ dtype: "bf16" }, values.slice(0, 2 * header.length)) }, 422, "unsupported_dtype", /Expected the run's gradient dtype f32, got bf16/],
-    ["parameters", own, { headers: key, body: await framed({ kind: "parameters" }) }, 400, "malformed_frame", /Expected a frame of kind gradient, got one of kind parameters/],
-    ["another version", own, { headers: key, body: changed(4, 9) }, 400, "malformed_frame", /Expected a frame with version 2, got 9/],
-    ["another magic", own, { headers: key, body: changed(0, 0) }, 400, "malformed_frame", /the magic "MXF4", got 00/],
-    ["of the right size, of other bytes than its digest", own, { headers: key, body: changed(1000, 1) }, 400, "digest_mismatch", /Expected a frame whose SHA-256 is.*its bytes have/],
-    ["a wrong digest", own, { headers: key, body: changed(40, frame![40]! ^ 1) }, 400, "digest_mismatch", /Expected a frame whose SHA-256 is.*its bytes have/],
-    ["truncated", own, { headers: key, body: frame!.slice(0, -1) }, 400, "malformed_frame", /Expected a frame with \d+ bytes for \d+ f32 elements, got \d+/],
-    ["a byte more", own, { headers: key, body: Buffer.concat([frame!, Buffer.alloc(1)]) }, 400, "malformed_frame", /Expected a frame with \d+ bytes.*got \d+/],
-    ["nothing", own, { headers: key }, 400, "malformed_frame", /at least 64 bytes, got 0/],
-    ["oversized", own, { headers: key, body: new Uint8Array(most + 1) }, 413, "body_too_large", new RegExp(`at most ${most} bytes, got ${most + 1}`)],
-    ["gzip'd", own, { headers: { ...key, "Content-Encoding": "gzip" }, body: gzipSync(frame!) }, 415, "unsupported_media_type", /Expected a body without Content-Encoding, got "gzip"/],
-    ["gzip'd, which is not said", own, { headers: key, body: gzipSync(frame!) }, 400, "malformed_frame", /the magic "MXF4", got 1f8b/],
-    ["a part", own, { headers: { ...key, "Content-Range": `bytes 0-9/${frame!.length}` }, body: frame! }, 400, "malformed_body", /Expected a complete body, got a part, with Content-Range/],
-    ["another method", own, { method: "POST", headers: key, body: frame! }, 405, "method_not_allowed", /Expected PUT.*got POST/],
-    ["another method, completing", toComplete, { method: "PATCH", headers: key, body: json({}) }, 405, "method_not_allowed", /Expected PUT.*got PATCH/],
-    ["a completion that is a form", toComplete, { headers: { ...key, "Content-Type": "application/x-www-form-urlencoded" }, body: "lossSum=1" }, 400, "malformed_json", /Expected a body of JSON.*got 9 bytes/],
-    ["a completion that is gzip'd", toComplete, { headers: { ...key, "Content-Encoding": "gzip" }, body: gzipSync(json({})) }, 415, "unsupported_media_type", /got "gzip"/],
-    ["a completion of NaN", toComplete, { headers: key, body: json({}).replace(/"lossSum":64/, '"lossSum":NaN') }, 400, "malformed_json", /Expected a body of JSON/],
-    ["of an infinite loss", toComplete, { headers: key, body: json({}).replace(/"lossSum":64/, '"lossSum":1e999') }, 422, "invalid_config", /Expected `lossSum` to be a number, got Infinity/],
-    ["of a loss below zero", toComplete, { headers: key, body: json({ lossSum: -1e-6 }) }, 422, "invalid_number", /Expected `lossSum`, a sum of cross-entropies, to be from 0.*got -0.000001/],
-    ["of a loss beyond f32", toComplete, { headers: key, body: json({ lossSum: 1e300 }) }, 422, "invalid_number", /got 1e\+300/],
-    ["of a loss that is text", toComplete, { headers: key, body: json({ lossSum: "64" }) }, 422, "invalid_config", /Expected `lossSum` to be.*got/],
-    ["of tokens below zero", toComplete, { headers: key, body: json({ tokens: -64 }) }, 422, "invalid_config", /Expected `tokens` to be.*got/],
-    ["of half a token", toComplete, { headers: key, body: json({ tokens: 63.5 }) }, 422, "invalid_config", /Expected `tokens` to be.*got/],
-    ["of more tokens than it has", toComplete, { headers: key, body: json({ tokens: 4e8, bytes: 4e8 }) }, 422, "invalid_number", /Expected the 64 tokens that train microbatch 0 counts, got 400000000/],
-    ["of more tokens than any has", toComplete, { headers: key, body: json({ tokens: 4e10 }) }, 422, "invalid_config", /Expected `tokens` to be.*got/],
-    ["of other bytes than its tokens", toComplete, { headers: key, body: json({ bytes: 65 }) }, 422, "invalid_number", /Expected `bytes` to be 64.*got 65/],
-    ["of a frame less", toComplete, { headers: key, body: json({ digests: told.digests!.slice(1) }) }, 422, "shape_mismatch", /Expected 2 `digests`, one for each frame.*got 1/],
-    ["of a digest that is none", toComplete, { headers: key, body: json({ digests: ["x", "y"] }) }, 422, "invalid_config", /Expected `digests.0` to be.*got "x"/],
-    ["of what no completion has", toComplete, { headers: key, body: json({ author: "owner.x" }) }, 422, "invalid_config", /Expected.*author/],
-    ["of an evaluation, with its key", toComplete.replace("train", "eval"), { headers: key, body: json({}) }, 409, "no_lease", /of eval microbatch 0 of step 0.*got another/],
-    ["in another's name", toComplete, { headers: key, body: json({ trainer: "No Name" }) }, 422, "invalid_config", /Expected `trainer` to be.*got "No Name"/],
-  ]; // prettier-ignore
+  const cases: [
+    what: string,
+    path: string,
+    sent: Sent,
+    status: number,
+    code: string,
+    says: RegExp,
+    token?: string | null,
+  ][] = [
+    [
+      "no token",
+      own,
+      { headers: key, body: frame! },
+      401,
+      "unauthorized",
+      /Expected a header `Authorization.*got none/,
+      null,
+    ],
+    [
+      "a forged token",
+      own,
+      { headers: key, body: frame! },
+      401,
+      "unauthorized",
+      /Expected the API_TOKEN or a join token.*got another/,
+      forged,
+    ],
+    [
+      "another run's token",
+      own,
+      { headers: key, body: frame! },
+      403,
+      "forbidden",
+      /Expected a route for trainers of run ".*got PUT/,
+      other.token,
+    ],
+    [
+      "an expired token",
+      own,
+      { headers: key, body: frame! },
+      401,
+      "unauthorized",
+      /has not expired, got/,
+      expired.token,
+    ],
+    [
+      "a revoked token, pushing",
+      own,
+      { headers: key, body: frame! },
+      409,
+      "no_lease",
+      /Expected `Lease-Key`.*got another/,
+      revoked.token,
+    ],
+    [
+      "a revoked token, completing",
+      toComplete,
+      { headers: key, body: json({}) },
+      409,
+      "no_lease",
+      /Expected `Lease-Key`.*got another/,
+      revoked.token,
+    ],
+    [
+      "a revoked token, asking",
+      `${runPath}/leases`,
+      { method: "POST", body: JSON.stringify(revoked.identity) },
+      401,
+      "unauthorized",
+      /Expected a join token that the run's owner has not revoked, got/,
+      revoked.token,
+    ],
+    [
+      "no key",
+      own,
+      { body: frame! },
+      409,
+      "no_lease",
+      /of train microbatch 0 of step 0.*got none/,
+    ],
+    [
+      "another's key",
+      own,
+      { headers: key, body: frame! },
+      409,
+      "no_lease",
+      /Expected `Lease-Key`.*got another/,
+      honest.token,
+    ],
+    [
+      "another's key, in one's own name",
+      own,
+      {
+        headers: { "Lease-Key": lease.key.replace(bad.id, honest.id) },
+        body: frame!,
+      },
+      409,
+      "no_lease",
+      /Expected `Lease-Key`.*got another/,
+      honest.token,
+    ],
+    [
+      "a key of another microbatch",
+      own.replace(/0$/, "1"),
+      { headers: key, body: frame! },
+      409,
+      "no_lease",
+      /of train microbatch 1 of step 0.*got another/,
+    ],
+    [
+      "a future step",
+      own.replace("0/0", "1/0"),
+      { headers: key, body: frame! },
+      409,
+      "no_lease",
+      /of train microbatch 0 of step 1.*got another/,
+    ],
+    [
+      "a future step, completed",
+      toComplete.replace("0/0", "1/0"),
+      { headers: key, body: json({}) },
+      409,
+      "no_lease",
+      /of step 1.*got another/,
+    ],
+    [
+      "no number",
+      own.replace("0/0", "x/0"),
+      { headers: key, body: frame! },
+      422,
+      "invalid_number",
+      /Expected.*got "?x/,
+    ],
+    [
+      "a shard that is none",
+      own.replace("shards/0", "shards/9"),
+      { headers: key, body: frame! },
+      404,
+      "shard_not_found",
+      /Expected.*got/,
+    ],
+    [
+      "another shard's frame",
+      own,
+      { headers: key, body: second! },
+      422,
+      "shape_mismatch",
+      /Expected elements \[0, \d+\) of shard 0, got \[/,
+    ],
+    [
+      "a shorter range",
+      own,
+      {
+        headers: key,
+        body: await framed({ length: 4096 }, values.slice(0, 4 * 4096)),
+      },
+      422,
+      "shape_mismatch",
+      /Expected elements .*got \[0, 4096\)/,
+    ],
+    [
+      "another range as long",
+      own,
+      { headers: key, body: await framed({ start: 64 }) },
+      422,
+      "shape_mismatch",
+      /Expected elements \[0, \d+\) of shard 0, got \[64, /,
+    ],
+    [
+      "another step's frame",
+      own,
+      { headers: key, body: await framed({ step: 1 }) },
+      422,
+      "shape_mismatch",
+      /Expected a frame of step 0.*got step 1/,
+    ],
+    [
+      "another microbatch's frame",
+      own,
+      { headers: key, body: await framed({ microbatch: 2 }) },
+      422,
+      "shape_mismatch",
+      /microbatch 0.*got step 0, microbatch 2/,
+    ],
+    [
+      "another recipe's frame",
+      own,
+      {
+        headers: key,
+        body: await framed(
+          { dtype: "bf16" },
+          values.slice(0, 2 * header.length),
+        ),
+      },
+      422,
+      "unsupported_dtype",
+      /Expected the run's gradient dtype f32, got bf16/,
+    ],
+    [
+      "parameters",
+      own,
+      { headers: key, body: await framed({ kind: "parameters" }) },
+      400,
+      "malformed_frame",
+      /Expected a frame of kind gradient, got one of kind parameters/,
+    ],
+    [
+      "another version",
+      own,
+      { headers: key, body: changed(4, 9) },
+      400,
+      "malformed_frame",
+      /Expected a frame with version 2, got 9/,
+    ],
+    [
+      "another magic",
+      own,
+      { headers: key, body: changed(0, 0) },
+      400,
+      "malformed_frame",
+      /the magic "MXF4", got 00/,
+    ],
+    [
+      "of the right size, of other bytes than its digest",
+      own,
+      { headers: key, body: changed(1000, 1) },
+      400,
+      "digest_mismatch",
+      /Expected a frame whose SHA-256 is.*its bytes have/,
+    ],
+    [
+      "a wrong digest",
+      own,
+      { headers: key, body: changed(40, frame![40]! ^ 1) },
+      400,
+      "digest_mismatch",
+      /Expected a frame whose SHA-256 is.*its bytes have/,
+    ],
+    [
+      "truncated",
+      own,
+      { headers: key, body: frame!.slice(0, -1) },
+      400,
+      "malformed_frame",
+      /Expected a frame with \d+ bytes for \d+ f32 elements, got \d+/,
+    ],
+    [
+      "a byte more",
+      own,
+      { headers: key, body: Buffer.concat([frame!, Buffer.alloc(1)]) },
+      400,
+      "malformed_frame",
+      /Expected a frame with \d+ bytes.*got \d+/,
+    ],
+    [
+      "nothing",
+      own,
+      { headers: key },
+      400,
+      "malformed_frame",
+      /at least 64 bytes, got 0/,
+    ],
+    [
+      "oversized",
+      own,
+      { headers: key, body: new Uint8Array(most + 1) },
+      413,
+      "body_too_large",
+      new RegExp(`at most ${most} bytes, got ${most + 1}`),
+    ],
+    [
+      "gzip'd",
+      own,
+      {
+        headers: { ...key, "Content-Encoding": "gzip" },
+        body: gzipSync(frame!),
+      },
+      415,
+      "unsupported_media_type",
+      /Expected a body without Content-Encoding, got "gzip"/,
+    ],
+    [
+      "gzip'd, which is not said",
+      own,
+      { headers: key, body: gzipSync(frame!) },
+      400,
+      "malformed_frame",
+      /the magic "MXF4", got 1f8b/,
+    ],
+    [
+      "a part",
+      own,
+      {
+        headers: { ...key, "Content-Range": `bytes 0-9/${frame!.length}` },
+        body: frame!,
+      },
+      400,
+      "malformed_body",
+      /Expected a complete body, got a part, with Content-Range/,
+    ],
+    [
+      "another method",
+      own,
+      { method: "POST", headers: key, body: frame! },
+      405,
+      "method_not_allowed",
+      /Expected PUT.*got POST/,
+    ],
+    [
+      "another method, completing",
+      toComplete,
+      { method: "PATCH", headers: key, body: json({}) },
+      405,
+      "method_not_allowed",
+      /Expected PUT.*got PATCH/,
+    ],
+    [
+      "a completion that is a form",
+      toComplete,
+      {
+        headers: {
+          ...key,
+          "Content-Type": "application/x-www-form-urlencoded",
+        },
+        body: "lossSum=1",
+      },
+      400,
+      "malformed_json",
+      /Expected a body of JSON.*got 9 bytes/,
+    ],
+    [
+      "a completion that is gzip'd",
+      toComplete,
+      {
+        headers: { ...key, "Content-Encoding": "gzip" },
+        body: gzipSync(json({})),
+      },
+      415,
+      "unsupported_media_type",
+      /got "gzip"/,
+    ],
+    [
+      "a completion of NaN",
+      toComplete,
+      { headers: key, body: json({}).replace(/"lossSum":64/, '"lossSum":NaN') },
+      400,
+      "malformed_json",
+      /Expected a body of JSON/,
+    ],
+    [
+      "of an infinite loss",
+      toComplete,
+      {
+        headers: key,
+        body: json({}).replace(/"lossSum":64/, '"lossSum":1e999'),
+      },
+      422,
+      "invalid_config",
+      /Expected `lossSum` to be a number, got Infinity/,
+    ],
+    [
+      "of a loss below zero",
+      toComplete,
+      { headers: key, body: json({ lossSum: -1e-6 }) },
+      422,
+      "invalid_number",
+      /Expected `lossSum`, a sum of cross-entropies, to be from 0.*got -0.000001/,
+    ],
+    [
+      "of a loss beyond f32",
+      toComplete,
+      { headers: key, body: json({ lossSum: 1e300 }) },
+      422,
+      "invalid_number",
+      /got 1e\+300/,
+    ],
+    [
+      "of a loss that is text",
+      toComplete,
+      { headers: key, body: json({ lossSum: "64" }) },
+      422,
+      "invalid_config",
+      /Expected `lossSum` to be.*got/,
+    ],
+    [
+      "of tokens below zero",
+      toComplete,
+      { headers: key, body: json({ tokens: -64 }) },
+      422,
+      "invalid_config",
+      /Expected `tokens` to be.*got/,
+    ],
+    [
+      "of half a token",
+      toComplete,
+      { headers: key, body: json({ tokens: 63.5 }) },
+      422,
+      "invalid_config",
+      /Expected `tokens` to be.*got/,
+    ],
+    [
+      "of more tokens than it has",
+      toComplete,
+      { headers: key, body: json({ tokens: 4e8, bytes: 4e8 }) },
+      422,
+      "invalid_number",
+      /Expected the 64 tokens that train microbatch 0 counts, got 400000000/,
+    ],
+    [
+      "of more tokens than any has",
+      toComplete,
+      { headers: key, body: json({ tokens: 4e10 }) },
+      422,
+      "invalid_config",
+      /Expected `tokens` to be.*got/,
+    ],
+    [
+      "of other bytes than its tokens",
+      toComplete,
+      { headers: key, body: json({ bytes: 65 }) },
+      422,
+      "invalid_number",
+      /Expected `bytes` to be 64.*got 65/,
+    ],
+    [
+      "of a frame less",
+      toComplete,
+      { headers: key, body: json({ digests: told.digests!.slice(1) }) },
+      422,
+      "shape_mismatch",
+      /Expected 2 `digests`, one for each frame.*got 1/,
+    ],
+    [
+      "of a digest that is none",
+      toComplete,
+      { headers: key, body: json({ digests: ["x", "y"] }) },
+      422,
+      "invalid_config",
+      /Expected `digests.0` to be.*got "x"/,
+    ],
+    [
+      "of what no completion has",
+      toComplete,
+      { headers: key, body: json({ author: "owner.x" }) },
+      422,
+      "invalid_config",
+      /Expected.*author/,
+    ],
+    [
+      "of an evaluation, with its key",
+      toComplete.replace("train", "eval"),
+      { headers: key, body: json({}) },
+      409,
+      "no_lease",
+      /of eval microbatch 0 of step 0.*got another/,
+    ],
+    [
+      "in another's name",
+      toComplete,
+      { headers: key, body: json({ trainer: "No Name" }) },
+      422,
+      "invalid_config",
+      /Expected `trainer` to be.*got "No Name"/,
+    ],
+  ];
   for (const [what, path, sent, expected, code, says, token] of cases) {
-    const answer = await send(path, token === undefined ? bad.token : token, sent); // prettier-ignore
+    const answer = await send(
+      path,
+      token === undefined ? bad.token : token,
+      sent,
+    );
     expect.soft(answer.status, `${what}: ${answer.text}`).toBe(expected);
     const problem = JSON.parse(answer.text) as { code: string; detail: string };
     expect.soft(problem.code, what).toBe(code);
@@ -277,7 +715,11 @@ test("what cannot be is refused, told what was expected and what came, and nothi
   // One that breaks off: its sender sees no answer, and nothing is stored.
   await expect(
     new Promise((_, reject) => {
-      const headers = { ...key, Authorization: `Bearer ${bad.token}`, "Content-Length": frame!.length }; // prettier-ignore
+      const headers = {
+        ...key,
+        Authorization: `Bearer ${bad.token}`,
+        "Content-Length": frame!.length,
+      };
       const asking = request(edge.url + own, { method: "PUT", headers });
       asking.on("error", reject);
       asking.write(frame!.slice(0, 1000), () => asking.destroy());
@@ -288,11 +730,17 @@ test("what cannot be is refused, told what was expected and what came, and nothi
   const headers = { ...key, "Content-Type": "text/plain" };
   const again = [201, 200, 200];
   for (const expected of again)
-    expect((await send(own, bad.token, { headers, body: frame! })).status).toBe(expected); // prettier-ignore
+    expect((await send(own, bad.token, { headers, body: frame! })).status).toBe(
+      expected,
+    );
   await bad.do(lease);
   await Promise.all([bad.finish(), honest.finish()]);
   await expectTrue(run, status);
-  expect(await toldOf(run)).toEqual(["running", `${revoked.id} revoked`, "finished"]); // prettier-ignore
+  expect(await toldOf(run)).toEqual([
+    "running",
+    `${revoked.id} revoked`,
+    "finished",
+  ]);
 }, 60_000);
 
 test("of a step that is past the same is a duplicate; what differs is refused, and told as a conflict", async () => {
@@ -309,7 +757,9 @@ test("of a step that is past the same is a duplicate; what differs is refused, a
   const headers = { "Lease-Key": lease.key };
   const same = await send(own, late.token, { headers, body: frames[0]! });
   expect(same).toMatchObject({ status: 200, text: '{"duplicate":true}' });
-  expect(await late.run.complete(lease, late.completion(frames))).toMatchObject({ duplicate: true }); // prettier-ignore
+  expect(await late.run.complete(lease, late.completion(frames))).toMatchObject(
+    { duplicate: true },
+  );
   const false_ = await late.frames(lease, 77);
   const push = await send(own, late.token, { headers, body: false_[0]! });
   expect(push.status).toBe(409);
@@ -336,7 +786,12 @@ test("of a step that is past the same is a duplicate; what differs is refused, a
     /run_ended.*Expected a run that has not ended, got/,
   );
   const conflict = `conflict 0.${lease.index} ${late.id}`;
-  expect(await toldOf(run)).toEqual(["running", conflict, conflict, "finished"]); // prettier-ignore
+  expect(await toldOf(run)).toEqual([
+    "running",
+    conflict,
+    conflict,
+    "finished",
+  ]);
 }, 60_000);
 
 test.each([
@@ -352,7 +807,11 @@ test.each([
   "a gradient that is %s, of one author of three, is outvoted",
   async (_what, fill, more) => {
     const { run, status, join } = await start({ redundancy: 2 });
-    const [liar, one, two] = [await join("a"), await join("b"), await join("c")]; // prettier-ignore
+    const [liar, one, two] = [
+      await join("a"),
+      await join("b"),
+      await join("c"),
+    ];
     const lease = await liar.lease();
     await liar.do(lease, fill, more);
     await Promise.all([one.finish(), two.finish()]);
@@ -389,7 +848,9 @@ test.each([
     expect((await run.status()).state).toBe(state);
     expect(await toldOf(run)).toEqual(["running", state]);
     const answer = await run.checkpoint({ state: "parameters" });
-    const { tensors } = readSafetensors(new Uint8Array(await answer.arrayBuffer())); // prettier-ignore
+    const { tensors } = readSafetensors(
+      new Uint8Array(await answer.arrayBuffer()),
+    );
     for (const { name, dtype, bytes } of tensors) {
       expect(dtype, name).toBe("F32");
       const values = new Float32Array(bytes.slice().buffer);
@@ -401,13 +862,20 @@ test.each([
 
 test("who completes what it has not pushed, or pushed otherwise, is put out, and the microbatch is computed again", async () => {
   const { run, status, join } = await start();
-  const [bare, other, honest] = [await join("a"), await join("b"), await join("c")]; // prettier-ignore
+  const [bare, other, honest] = [
+    await join("a"),
+    await join("b"),
+    await join("c"),
+  ];
   const first = await bare.lease();
   await bare.run.complete(first, bare.completion(await bare.frames(first)));
   const second = await other.lease();
   for (const [shard, frame] of (await other.frames(second, 7)).entries())
     await other.run.push(shard, second, frame);
-  await other.run.complete(second, other.completion(await other.frames(second))); // prettier-ignore
+  await other.run.complete(
+    second,
+    other.completion(await other.frames(second)),
+  );
   await honest.finish();
   await expectTrue(run, status);
   const events = await toldOf(run);
@@ -415,7 +883,6 @@ test("who completes what it has not pushed, or pushed otherwise, is put out, and
     [bare, first],
     [other, second],
   ] as const) {
-    // prettier-ignore
     const at = events.indexOf(`conflict 0.${lease.index} ${who.id}`);
     expect(at).toBeGreaterThan(0);
     expect(events[at + 1]).toBe(`${who.id} quarantined`);

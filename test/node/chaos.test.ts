@@ -57,25 +57,28 @@ async function outcomesOf(
 test.each([
   ["redundancy: 2", 1],
   ["verify: 1", 2],
-])("with %s a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine", async (_what, seed) => {
-  const refused = LIES.filter(isRefused);
-  const taken = LIES.filter((lie) => !isRefused(lie));
-  const all = await outcomesOf(
-    1,
-    [...taken.map((lie) => [lie]), refused].map((lies) => ({
-      seed,
-      trainers: 2,
-      liar: { lies, share: 1, comesFirst: true },
-    })),
-  );
-  // That who told one is under quarantine, `befall` looks.
-  expect(all.map(({ told }) => told.accepted > 0)).toEqual([
-    ...taken.map(() => true),
-    false,
-  ]);
-  const told = new Set(all.flatMap(({ told: { lies } }) => [...lies.keys()]));
-  expect(told).toEqual(new Set(LIES));
-}); // prettier-ignore
+])(
+  "with %s a trainer that lies, in any way, changes nothing, and each lie that was taken as its word puts it under quarantine",
+  async (_what, seed) => {
+    const refused = LIES.filter(isRefused);
+    const taken = LIES.filter((lie) => !isRefused(lie));
+    const all = await outcomesOf(
+      1,
+      [...taken.map((lie) => [lie]), refused].map((lies) => ({
+        seed,
+        trainers: 2,
+        liar: { lies, share: 1, comesFirst: true },
+      })),
+    );
+    // That who told one is under quarantine, `befall` looks.
+    expect(all.map(({ told }) => told.accepted > 0)).toEqual([
+      ...taken.map(() => true),
+      false,
+    ]);
+    const told = new Set(all.flatMap(({ told: { lies } }) => [...lies.keys()]));
+    expect(told).toEqual(new Set(LIES));
+  },
+);
 
 test("a run that is killed at any moment at which it goes back is before it or behind it", async () => {
   const faults = [

@@ -33,7 +33,13 @@ test("where values are few among many steps, each has its own place", () => {
 });
 
 test("values of one place are drawn as one, with the extremes of all", () => {
-  const drawn = extremes([0, 1, 1, 1, 2], [5, 9, 1, 4, 5], [5, 7, 6, 5, 5], [0, 2], 50); // prettier-ignore
+  const drawn = extremes(
+    [0, 1, 1, 1, 2],
+    [5, 9, 1, 4, 5],
+    [5, 7, 6, 5, 5],
+    [0, 2],
+    50,
+  );
   expect(drawn).toEqual({
     x: [0, 1, 2],
     least: [5, 1, 5],

@@ -17,7 +17,8 @@ function runOf(shards: number, lie?: Lie): RunClient {
   const record = (step: number): StepRecord => ({
     step,
     microbatches: MICROBATCHES.map((index) => {
-      const lies = step >= FALSE_STEP && typeof lie === "object" && lie.index === index; // prettier-ignore
+      const lies =
+        step >= FALSE_STEP && typeof lie === "object" && lie.index === index;
       return {
         index,
         lossSum: lies && lie.of === "loss" ? 0 : 10 * step + index,
@@ -50,7 +51,13 @@ test.each([
   ["a gradient", 2, { index: 2, of: "gradient" }, [2], {}],
   ["the loss, of other shards", 3, { index: 1, of: "loss" }, [1], {}],
   // Whoever is honest has other digests there.
-  ["a gradient, of other shards", 3, { index: 2, of: "gradient" }, [], { gradient: true }], // prettier-ignore
+  [
+    "a gradient, of other shards",
+    3,
+    { index: 2, of: "gradient" },
+    [],
+    { gradient: true },
+  ],
   ["the commit", 2, "commit", [], { commit: true }],
 ] as const)(
   "the first false step is found, and whose: %s",

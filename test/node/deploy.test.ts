@@ -95,7 +95,11 @@ test("what the Worker's code takes for bound is what wrangler.toml binds", () =>
       ([, name]) => name!,
     ).sort();
   };
-  const bound = members(readFileSync(types, "utf8"), "__BaseEnv_Env {", /^\s*(\w+): /gm); // prettier-ignore
+  const bound = members(
+    readFileSync(types, "utf8"),
+    "__BaseEnv_Env {",
+    /^\s*(\w+): /gm,
+  );
   const declared = (pattern: RegExp): string[] =>
     (
       [

@@ -181,7 +181,8 @@ test("docs/service.md names the metrics, and their labels", async () => {
   const told = [...text.matchAll(/^# TYPE (\w+) /gm)].map(([, name]) => name!);
   expect(rows.map(([name]) => name).toSorted()).toEqual(told.toSorted());
   for (const [name, by] of rows) {
-    const [, labels] = new RegExp(`^${name}(?:_sum)?\\{([^}]*)\\}`, "m").exec(text) ?? []; // prettier-ignore
+    const [, labels] =
+      new RegExp(`^${name}(?:_sum)?\\{([^}]*)\\}`, "m").exec(text) ?? [];
     const names = [...(labels ?? "").matchAll(/(\w+)="/g)].map(
       ([, label]) => label!,
     );

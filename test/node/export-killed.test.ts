@@ -112,7 +112,9 @@ test("a state that is saved while its edge is killed is there whole or not at al
     if (existsSync(file))
       expect(readFileSync(file).equals(readFileSync(calm))).toBe(true);
     else broken++;
-    expect(readdirSync(root).filter((each) => /partial/.test(each))).toEqual([]); // prettier-ignore
+    expect(readdirSync(root).filter((each) => /partial/.test(each))).toEqual(
+      [],
+    );
     rmSync(file, { force: true });
   }
   // Some were late, and had all of it.

@@ -153,9 +153,17 @@ describe("gradients of it", () => {
     );
 
   test.each([
-    ["run.safetensors", { "--text": "empty.txt" }, "Expected at least 65 tokens (context + 1)"], // prettier-ignore
+    [
+      "run.safetensors",
+      { "--text": "empty.txt" },
+      "Expected at least 65 tokens (context + 1)",
+    ],
     ["bpe.safetensors", { "--text": "own.txt" }, "Expected --text to be UTF-8"],
-    ["run.safetensors", { "--out": "run.safetensors" }, "Expected a folder, or none yet, got"], // prettier-ignore
+    [
+      "run.safetensors",
+      { "--out": "run.safetensors" },
+      "Expected a folder, or none yet, got",
+    ],
     ["run.safetensors", { "--out": "kept" }, "Expected a writable folder, got"],
   ])(
     "of %s say what is wrong with %j before they measure",

@@ -181,11 +181,32 @@ test("GGUF stays GGUF, and is analyzed, here and by an edge", () => {
 
 test("of the first part of a split GGUF, all are read: what comes is the whole's, byte for byte", async () => {
   const types = { 0: 1024 * 4, 8: (1024 / 32) * 34 } as const;
-  const heads = ([["blk.0.ffn_up.weight", 0, 96], ["blk.0.ffn_norm.weight", 0, 1], ["blk.1.ffn_up.weight", 8, 32], ["blk.1.ffn_down.weight", 0, 64], ["blk.2.ffn_down.weight", 0, 3]] as const) // prettier-ignore
-    .map(([name, type, rows]) => ({ name, type, dimensions: [1024, rows], bytes: types[type] * rows })); // prettier-ignore
-  const pairs = new Map([["general.architecture", encodePair("general.architecture", { string: "llama" })]]); // prettier-ignore
+  const heads = (
+    [
+      ["blk.0.ffn_up.weight", 0, 96],
+      ["blk.0.ffn_norm.weight", 0, 1],
+      ["blk.1.ffn_up.weight", 8, 32],
+      ["blk.1.ffn_down.weight", 0, 64],
+      ["blk.2.ffn_down.weight", 0, 3],
+    ] as const
+  ).map(([name, type, rows]) => ({
+    name,
+    type,
+    dimensions: [1024, rows],
+    bytes: types[type] * rows,
+  }));
+  const pairs = new Map([
+    [
+      "general.architecture",
+      encodePair("general.architecture", { string: "llama" }),
+    ],
+  ]);
   const { head } = writeGgufHead(pairs, heads);
-  const data = heads.map(({ bytes, type }, i) => type === 8 ? Buffer.alloc(bytes, 1) : Buffer.from(normals(bytes / 4, i).buffer)); // prettier-ignore
+  const data = heads.map(({ bytes, type }, i) =>
+    type === 8
+      ? Buffer.alloc(bytes, 1)
+      : Buffer.from(normals(bytes / 4, i).buffer),
+  );
   const whole = Buffer.concat([head, ...data]);
   writeFileSync(join(folder, "whole.gguf"), whole);
   for (const [name, part] of await splitGguf(whole, [0, 2, 3], "cut"))
@@ -195,31 +216,46 @@ test("of the first part of a split GGUF, all are read: what comes is the whole's
     ["quantize", "--rounding", "stochastic", "--seed", "4"],
     ["dequantize"],
   ]) {
-    // prettier-ignore
     const [operation, ...options] = told;
     // What is in no block is refused alike: the packed file is taken apart again.
-    const names = operation === "quantize" ? ["whole.gguf", first] : ["packed-whole.gguf", "packed-parts-00001-of-00002.gguf"]; // prettier-ignore
+    const names =
+      operation === "quantize"
+        ? ["whole.gguf", first]
+        : ["packed-whole.gguf", "packed-parts-00001-of-00002.gguf"];
     if (operation === "dequantize") {
       for (const [name, part] of await splitGguf(
         file("packed-whole.gguf"),
         [2, 3],
         "packed-parts",
       ))
-        // prettier-ignore
         writeFileSync(join(folder, name), part);
     }
     const outputs = names.map((name, i) => {
-      const output = operation === "quantize" ? ["packed-whole.gguf", "packed-of-parts.gguf"][i]! : `floats-${i}.gguf`; // prettier-ignore
-      expect(mxfp4(operation!, name, "-o", output, ...options)).toMatchObject({ status: 0, stdout: "" }); // prettier-ignore
+      const output =
+        operation === "quantize"
+          ? ["packed-whole.gguf", "packed-of-parts.gguf"][i]!
+          : `floats-${i}.gguf`;
+      expect(mxfp4(operation!, name, "-o", output, ...options)).toMatchObject({
+        status: 0,
+        stdout: "",
+      });
       return file(output);
     });
     expect(outputs[1]!.equals(outputs[0]!)).toBe(true);
   }
   expect(mxfp4("analyze", first)).toEqual(mxfp4("analyze", "whole.gguf"));
-  const shown = (name: string) => JSON.parse(mxfp4("inspect", name, "--json").stdout) as { tensors: { file: string }[] }; // prettier-ignore
+  const shown = (name: string) =>
+    JSON.parse(mxfp4("inspect", name, "--json").stdout) as {
+      tensors: { file: string }[];
+    };
   const [own, inParts] = [shown("whole.gguf"), shown(first)];
-  expect(inParts.tensors.map((tensor) => tensor.file)).toEqual([2, 2, 3, 3, 3].map((n) => `cut-0000${n}-of-00003.gguf`)); // prettier-ignore
-  const placed = inParts.tensors.map((tensor) => ({ ...tensor, file: "whole.gguf" })); // prettier-ignore
+  expect(inParts.tensors.map((tensor) => tensor.file)).toEqual(
+    [2, 2, 3, 3, 3].map((n) => `cut-0000${n}-of-00003.gguf`),
+  );
+  const placed = inParts.tensors.map((tensor) => ({
+    ...tensor,
+    file: "whole.gguf",
+  }));
   expect({ ...inParts, tensors: placed }).toEqual(own);
 
   const refused = (...args: string[]) => {
@@ -228,13 +264,25 @@ test("of the first part of a split GGUF, all are read: what comes is the whole's
     return stderr;
   };
   const third = "cut-00003-of-00003.gguf";
-  expect(refused("quantize", first, "-o", third, "--force")).toContain(`got ${third}, which is`); // prettier-ignore
-  expect(refused("inspect", third)).toContain(`the first of its 3 parts named, ${first}, beside the others, got part 3`); // prettier-ignore
-  expect(refused("quantize", first, "-o", "there.gguf", "--url", edge.url)).toContain("got part 1 of 3; merge the parts with `llama-gguf-split --merge`"); // prettier-ignore
+  expect(refused("quantize", first, "-o", third, "--force")).toContain(
+    `got ${third}, which is`,
+  );
+  expect(refused("inspect", third)).toContain(
+    `the first of its 3 parts named, ${first}, beside the others, got part 3`,
+  );
+  expect(
+    refused("quantize", first, "-o", "there.gguf", "--url", edge.url),
+  ).toContain(
+    "got part 1 of 3; merge the parts with `llama-gguf-split --merge`",
+  );
   writeFileSync(join(folder, third), file("packed-parts-00002-of-00002.gguf"));
-  expect(refused("analyze", first)).toContain(`part 3 of the 3 in ${third}, got part 2 of 2`); // prettier-ignore
+  expect(refused("analyze", first)).toContain(
+    `part 3 of the 3 in ${third}, got part 2 of 2`,
+  );
   rmSync(join(folder, third));
-  expect(refused("dequantize", first, "-o", "none.gguf")).toContain(`${third}: it does not exist`); // prettier-ignore
+  expect(refused("dequantize", first, "-o", "none.gguf")).toContain(
+    `${third}: it does not exist`,
+  );
 });
 
 test("help, and what is wrong with a call, is plain text where no terminal reads it", () => {

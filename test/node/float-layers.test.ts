@@ -145,14 +145,21 @@ const KEPT: [
 
 describe("layers that a loader has in floats stay, beside those that it takes", () => {
   test.each(KEPT)("%s", (_, loaders, shapes, config) => {
-    const all = { ...LLAMA, ...shapes, "model.resampler.attn.in_proj_weight": [192, 64] }; // prettier-ignore
+    const all = {
+      ...LLAMA,
+      ...shapes,
+      "model.resampler.attn.in_proj_weight": [192, 64],
+    };
     const names = Object.keys(shapes).map((name) => name.slice(0, -7));
     for (const target of loaders) {
       const { packed, left } = decided(target, all, config);
       expect(packed).toEqual(OF_LLAMA);
       if (target !== "mlx") expect(left).toEqual(expect.arrayContaining(names));
       // Asked for by name they would not load either.
-      const asked = decided(target, all, config, ["*proj*", ...names.map((name) => `${name}.weight`)]); // prettier-ignore
+      const asked = decided(target, all, config, [
+        "*proj*",
+        ...names.map((name) => `${name}.weight`),
+      ]);
       for (const name of names) expect(asked.packed).not.toContain(name);
     }
   });
@@ -193,8 +200,18 @@ describe("layers that a loader has in floats stay, beside those that it takes", 
 describe("experts, one by one, for MLX", () => {
   const experts = (module: string, ...names: string[]) =>
     square(...[0, 1].flatMap((e) => names.map((n) => `${module}.${e}.${n}`)));
-  const MIXTRAL = experts("model.layers.0.block_sparse_moe.experts", "w1", "w2", "w3"); // prettier-ignore
-  const QWEN = experts("model.layers.1.mlp.experts", "gate_proj", "up_proj", "down_proj"); // prettier-ignore
+  const MIXTRAL = experts(
+    "model.layers.0.block_sparse_moe.experts",
+    "w1",
+    "w2",
+    "w3",
+  );
+  const QWEN = experts(
+    "model.layers.1.mlp.experts",
+    "gate_proj",
+    "up_proj",
+    "down_proj",
+  );
   const LIGHT = experts("model.layers.1.feed_forward.experts", "up_proj");
 
   test.each([
@@ -223,7 +240,11 @@ describe("experts, one by one, for MLX", () => {
   test.each(["qwen3_moe", "ernie4_5_moe", "minimax", "lfm2_moe", undefined])(
     "stay for %s",
     (model_type) => {
-      const { packed, reasons } = decided("mlx", { ...LLAMA, ...QWEN }, { model_type }); // prettier-ignore
+      const { packed, reasons } = decided(
+        "mlx",
+        { ...LLAMA, ...QWEN },
+        { model_type },
+      );
       expect(packed).toEqual(OF_LLAMA);
       expect(reasons.join()).toContain(
         "mlx stacks experts of this model as it loads them, and not packed ones",
@@ -232,7 +253,9 @@ describe("experts, one by one, for MLX", () => {
   );
 
   test("Kimi Linear's shared experts, which it renames, stay", () => {
-    const shared = square("model.layers.1.block_sparse_moe.shared_experts.up_proj"); // prettier-ignore
+    const shared = square(
+      "model.layers.1.block_sparse_moe.shared_experts.up_proj",
+    );
     const config = { model_type: "kimi_linear" };
     const { packed } = decided("mlx", { ...LLAMA, ...shared }, config);
     expect(packed).toEqual(OF_LLAMA);

@@ -235,7 +235,12 @@ describe("a weight without its scale", () => {
       config,
       `"${UP.codes.name}" has one`,
     ],
-    ["beside-others-untold", [UP.codes, UP.scales], { model_type: "llama" }, `"${UP.codes.name}" has one`], // prettier-ignore
+    [
+      "beside-others-untold",
+      [UP.codes, UP.scales],
+      { model_type: "llama" },
+      `"${UP.codes.name}" has one`,
+    ],
     ["told-by-config", [], config, "config.json tells of a quantizer"],
   ])("%s is refused before anything is written", (name, others, told, as) => {
     const path = join(folder, name);

@@ -77,7 +77,9 @@ function tokenizer(): string {
   const content = "<|endoftext|>";
   const id = GPT2.vocabulary - 1;
   const vocab = Object.fromEntries([
-    ...Object.entries(own.model.vocab).map(([name, at]) => [name, id - 1 - at] as const), // prettier-ignore
+    ...Object.entries(own.model.vocab).map(
+      ([name, at]) => [name, id - 1 - at] as const,
+    ),
     [content, id],
   ]);
   return JSON.stringify({

@@ -3,7 +3,10 @@ import { describe, expect, test } from "vitest";
 import { GgufKeys } from "../../src/checkpoints/from-gguf/keys.ts";
 import { vocabularyOfGguf } from "../../src/checkpoints/from-gguf/tokenizer.ts";
 import { vocabularyPairs } from "../../src/checkpoints/gguf/vocabulary.ts";
-import { encodePair, type GgufValue } from "../../src/formats/containers/gguf-writer.ts"; // prettier-ignore
+import {
+  encodePair,
+  type GgufValue,
+} from "../../src/formats/containers/gguf-writer.ts";
 import { folderIn } from "../support/text-models.ts";
 import { TOKENIZERS } from "../support/tokenizers.ts";
 
@@ -92,21 +95,34 @@ describe("a normalizer is refused by its name", () => {
     "of bytes: %j",
     async (step) => {
       const file = { ...plain, normalizer: step };
-      await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+      await expect(keysOf(file)).rejects.toThrow(
+        `a normalizer {"type":"${step.type}"`,
+      );
     },
   );
   test.each([...NORMALIZERS, prepend])("of pieces: %j", async (step) => {
     const file = { ...PIECES, ...sequence(prepend, replace, step) };
-    await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+    await expect(keysOf(file)).rejects.toThrow(
+      `a normalizer {"type":"${step.type}"`,
+    );
   });
   const unlike = NORMALIZERS.filter(({ type }) => type !== "Strip");
   test.each([...unlike, prepend])("of likely ones: %j", async (step) => {
     const file = { ...LIKELY, normalizer: step };
-    await expect(keysOf(file)).rejects.toThrow(`a normalizer {"type":"${step.type}"`); // prettier-ignore
+    await expect(keysOf(file)).rejects.toThrow(
+      `a normalizer {"type":"${step.type}"`,
+    );
   });
 });
 
-const PRE = ["BertPreTokenizer", "CharDelimiterSplit", "Punctuation", "UnicodeScripts", "Whitespace", "FixedLength"]; // prettier-ignore
+const PRE = [
+  "BertPreTokenizer",
+  "CharDelimiterSplit",
+  "Punctuation",
+  "UnicodeScripts",
+  "Whitespace",
+  "FixedLength",
+];
 const DECODERS = ["WordPiece", "BPEDecoder", "CTC"];
 
 test.each<[string, object, string]>([
@@ -120,29 +136,151 @@ test.each<[string, object, string]>([
     [`${type} of pieces`, { ...PIECES, pre_tokenizer: { type } }, `a pre-tokenizer {"type":"${type}"`], // prettier-ignore
     [`${type} of likely ones`, { ...LIKELY, pre_tokenizer: { type } }, `a pre-tokenizer {"type":"${type}"`], // prettier-ignore
   ]),
-  ["Metaspace that prepends", { ...PIECES, normalizer: null, pre_tokenizer: metaspace("first", false) }, "a Metaspace that puts"], // prettier-ignore
-  ["no spaces written", { ...PIECES, normalizer: null }, "no step that writes spaces"], // prettier-ignore
-  ["likely ones without Metaspace", { ...LIKELY, pre_tokenizer: null }, "no Metaspace"], // prettier-ignore
-  ["Metaspace alone", { ...LIKELY, pre_tokenizer: metaspace("always") }, '`prepend_scheme` "always" beside'], // prettier-ignore
-  ["Metaspace of the first word", { ...LIKELY, ...steps({ type: "WhitespaceSplit" }, metaspace("first")) }, '`prepend_scheme` "first" behind'], // prettier-ignore
-  ["spaces at the end", { ...LIKELY, normalizer: repeated, pre_tokenizer: metaspace("always") }, '`prepend_scheme` "always" beside'], // prettier-ignore
-  ["another sign of a space", { ...LIKELY, pre_tokenizer: { ...metaspace("always"), replacement: "_" } }, '`replacement` "_"'], // prettier-ignore
-  ["a piece across words", { ...withModel(LIKELY, { vocab: [["<unk>", 0], ["a▁b", -1]], unk_id: 0 }), added_tokens: [] }, 'beside the piece "a▁b"'], // prettier-ignore
-  ...DECODERS.flatMap((type) => [BYTES, PIECES, LIKELY].map((file, i): [string, object, string] => [`the decoder ${type}, ${i}`, { ...file, decoder: { type } }, `a decoder {"type":"${type}"`])), // prettier-ignore
-  ["a Strip of two", { ...PIECES, decoder: { type: "Strip", content: " ", start: 2, stop: 0 } }, "a decoder"], // prettier-ignore
-  ...["dropout", "continuing_subword_prefix", "end_of_word_suffix"].flatMap((key) => [BYTES, PIECES].map((file, i): [string, object, string] => [`${key}, ${i}`, withModel(file, { [key]: key === "dropout" ? 0.1 : "##" }), `\`${key}\``])), // prettier-ignore
-  ["unk_token for bytes", withModel(BYTES, { unk_token: "<unk>" }), "`unk_token` \"<unk>\" beside 240 of 256"], // prettier-ignore
-  ["byte_fallback of bytes", withModel(BYTES, { byte_fallback: true }), "`byte_fallback` beside 240 of 256"], // prettier-ignore
-  ["byte_fallback of likely ones", withModel(LIKELY, { byte_fallback: true }), "`byte_fallback` of a Unigram"], // prettier-ignore
-  ["ignore_merges of pieces", withModel(PIECES, { ignore_merges: true }), "`ignore_merges` true"], // prettier-ignore
-  ["words taken whole", withModel(BYTES, { ignore_merges: true, merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"] }), '`ignore_merges` true beside the token "hell"'], // prettier-ignore
-  ["words not taken whole", withModel(LLAMA3, { merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"] }), '`ignore_merges` false beside the token "hell"'], // prettier-ignore
-  ["a merge with a space", withModel(BYTES, { merges: [["a b", "c"]] }), "the merge"], // prettier-ignore
-  ...["single_word", "lstrip", "rstrip"].map((key): [string, object, string] => [`${key} of an added token`, { ...BYTES, ...added({ [key]: true }) }, `\`${key}\` of the added token "<word>"`]), // prettier-ignore
-  ["an added token found in normalized text", { ...PIECES, ...added({}) }, 'the added token "<word>", which is `normalized`'], // prettier-ignore
-  ["two signs in front", { ...BYTES, ...template("<|end|>", "<|end|>", "A") }, "the post-processor"], // prettier-ignore
-  ["two post-processors", { ...BYTES, post_processor: { type: "Sequence", processors: [template("<|end|>", "A").post_processor, template("A", "<|end|>").post_processor] } }, "the post-processor"], // prettier-ignore
-  ["another post-processor", { ...BYTES, post_processor: { type: "Else" } }, "the post-processor"], // prettier-ignore
+  [
+    "Metaspace that prepends",
+    { ...PIECES, normalizer: null, pre_tokenizer: metaspace("first", false) },
+    "a Metaspace that puts",
+  ],
+  [
+    "no spaces written",
+    { ...PIECES, normalizer: null },
+    "no step that writes spaces",
+  ],
+  [
+    "likely ones without Metaspace",
+    { ...LIKELY, pre_tokenizer: null },
+    "no Metaspace",
+  ],
+  [
+    "Metaspace alone",
+    { ...LIKELY, pre_tokenizer: metaspace("always") },
+    '`prepend_scheme` "always" beside',
+  ],
+  [
+    "Metaspace of the first word",
+    { ...LIKELY, ...steps({ type: "WhitespaceSplit" }, metaspace("first")) },
+    '`prepend_scheme` "first" behind',
+  ],
+  [
+    "spaces at the end",
+    { ...LIKELY, normalizer: repeated, pre_tokenizer: metaspace("always") },
+    '`prepend_scheme` "always" beside',
+  ],
+  [
+    "another sign of a space",
+    { ...LIKELY, pre_tokenizer: { ...metaspace("always"), replacement: "_" } },
+    '`replacement` "_"',
+  ],
+  [
+    "a piece across words",
+    {
+      ...withModel(LIKELY, {
+        vocab: [
+          ["<unk>", 0],
+          ["a▁b", -1],
+        ],
+        unk_id: 0,
+      }),
+      added_tokens: [],
+    },
+    'beside the piece "a▁b"',
+  ],
+  ...DECODERS.flatMap((type) =>
+    [BYTES, PIECES, LIKELY].map((file, i): [string, object, string] => [
+      `the decoder ${type}, ${i}`,
+      { ...file, decoder: { type } },
+      `a decoder {"type":"${type}"`,
+    ]),
+  ),
+  [
+    "a Strip of two",
+    { ...PIECES, decoder: { type: "Strip", content: " ", start: 2, stop: 0 } },
+    "a decoder",
+  ],
+  ...["dropout", "continuing_subword_prefix", "end_of_word_suffix"].flatMap(
+    (key) =>
+      [BYTES, PIECES].map((file, i): [string, object, string] => [
+        `${key}, ${i}`,
+        withModel(file, { [key]: key === "dropout" ? 0.1 : "##" }),
+        `\`${key}\``,
+      ]),
+  ),
+  [
+    "unk_token for bytes",
+    withModel(BYTES, { unk_token: "<unk>" }),
+    '`unk_token` "<unk>" beside 240 of 256',
+  ],
+  [
+    "byte_fallback of bytes",
+    withModel(BYTES, { byte_fallback: true }),
+    "`byte_fallback` beside 240 of 256",
+  ],
+  [
+    "byte_fallback of likely ones",
+    withModel(LIKELY, { byte_fallback: true }),
+    "`byte_fallback` of a Unigram",
+  ],
+  [
+    "ignore_merges of pieces",
+    withModel(PIECES, { ignore_merges: true }),
+    "`ignore_merges` true",
+  ],
+  [
+    "words taken whole",
+    withModel(BYTES, {
+      ignore_merges: true,
+      merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"],
+    }),
+    '`ignore_merges` true beside the token "hell"',
+  ],
+  [
+    "words not taken whole",
+    withModel(LLAMA3, {
+      merges: ["l l", "h e", "Ġ w", "1 2", "12 3", "123 4"],
+    }),
+    '`ignore_merges` false beside the token "hell"',
+  ],
+  [
+    "a merge with a space",
+    withModel(BYTES, { merges: [["a b", "c"]] }),
+    "the merge",
+  ],
+  ...["single_word", "lstrip", "rstrip"].map(
+    (key): [string, object, string] => [
+      `${key} of an added token`,
+      { ...BYTES, ...added({ [key]: true }) },
+      `\`${key}\` of the added token "<word>"`,
+    ],
+  ),
+  [
+    "an added token found in normalized text",
+    { ...PIECES, ...added({}) },
+    'the added token "<word>", which is `normalized`',
+  ],
+  [
+    "two signs in front",
+    { ...BYTES, ...template("<|end|>", "<|end|>", "A") },
+    "the post-processor",
+  ],
+  [
+    "two post-processors",
+    {
+      ...BYTES,
+      post_processor: {
+        type: "Sequence",
+        processors: [
+          template("<|end|>", "A").post_processor,
+          template("A", "<|end|>").post_processor,
+        ],
+      },
+    },
+    "the post-processor",
+  ],
+  [
+    "another post-processor",
+    { ...BYTES, post_processor: { type: "Else" } },
+    "the post-processor",
+  ],
 ])("refused: %s", async (_, file, message) => {
   await expect(keysOf(file)).rejects.toThrow(message);
 });
@@ -161,19 +299,47 @@ const boolean = (keys: Map<string, GgufValue>, key: string) =>
 describe("carried", () => {
   test.each<[string, object, boolean]>([
     ["Prepend and Replace", PIECES, true],
-    ["Replace, then Prepend", { ...PIECES, ...sequence(replace, prepend) }, true], // prettier-ignore
+    [
+      "Replace, then Prepend",
+      { ...PIECES, ...sequence(replace, prepend) },
+      true,
+    ],
     ["Replace alone", { ...PIECES, ...sequence(replace) }, false],
-    ["Gemma's Split at spaces that are none", { ...PIECES, ...sequence(replace), pre_tokenizer: { type: "Split", pattern: { String: " " }, behavior: "MergedWithPrevious" } }, false], // prettier-ignore
-    ["Metaspace that prepends nothing", { ...PIECES, normalizer: null, pre_tokenizer: metaspace("never") }, false], // prettier-ignore
+    [
+      "Gemma's Split at spaces that are none",
+      {
+        ...PIECES,
+        ...sequence(replace),
+        pre_tokenizer: {
+          type: "Split",
+          pattern: { String: " " },
+          behavior: "MergedWithPrevious",
+        },
+      },
+      false,
+    ],
+    [
+      "Metaspace that prepends nothing",
+      { ...PIECES, normalizer: null, pre_tokenizer: metaspace("never") },
+      false,
+    ],
     ["WhitespaceSplit and Metaspace", LIKELY, true],
-    ["Metaspace of likely ones that prepends nothing", { ...LIKELY, pre_tokenizer: metaspace("never") }, false], // prettier-ignore
+    [
+      "Metaspace of likely ones that prepends nothing",
+      { ...LIKELY, pre_tokenizer: metaspace("never") },
+      false,
+    ],
   ])("a space in front: %s", async (_, file, prefix) => {
     expect(boolean(await keysOf(file), "add_space_prefix")).toBe(prefix);
   });
 
   test("spaces that repeat and those at the end go", async () => {
     const strip = { type: "Strip", strip_left: false, strip_right: true };
-    const file = { ...LIKELY, ...sequence(repeated, strip), pre_tokenizer: metaspace("always") }; // prettier-ignore
+    const file = {
+      ...LIKELY,
+      ...sequence(repeated, strip),
+      pre_tokenizer: metaspace("always"),
+    };
     const keys = await keysOf(file);
     expect(boolean(keys, "remove_extra_whitespaces")).toBe(true);
     const plain = await keysOf({
@@ -184,7 +350,10 @@ describe("carried", () => {
   });
 
   test("a charsmap is the file's", async () => {
-    const normalizer = { type: "Precompiled", precompiled_charsmap: btoa("map") }; // prettier-ignore
+    const normalizer = {
+      type: "Precompiled",
+      precompiled_charsmap: btoa("map"),
+    };
     const keys = await keysOf({ ...LIKELY, normalizer });
     expect(keys.get("tokenizer.ggml.precompiled_charsmap")).toEqual({
       uint8s: new TextEncoder().encode("map"),
@@ -193,8 +362,26 @@ describe("carried", () => {
 
   test.each<[string, object]>([
     ["a template", template("<|end|>", "A", "<tool>")],
-    ["RobertaProcessing", { post_processor: { type: "RobertaProcessing", cls: ["<|end|>", 250], sep: ["<tool>", 251] } }], // prettier-ignore
-    ["BertProcessing", { post_processor: { type: "BertProcessing", cls: ["<|end|>", 250], sep: ["<tool>", 251] } }], // prettier-ignore
+    [
+      "RobertaProcessing",
+      {
+        post_processor: {
+          type: "RobertaProcessing",
+          cls: ["<|end|>", 250],
+          sep: ["<tool>", 251],
+        },
+      },
+    ],
+    [
+      "BertProcessing",
+      {
+        post_processor: {
+          type: "BertProcessing",
+          cls: ["<|end|>", 250],
+          sep: ["<tool>", 251],
+        },
+      },
+    ],
   ])("signs around a text: %s", async (_, post) => {
     const keys = await keysOf({ ...BYTES, ...post });
     expect(boolean(keys, "add_bos_token")).toBe(true);
@@ -280,55 +467,59 @@ describe("carried", () => {
   ])(
     "Qwen's text %s, by the name of what cuts it, and back",
     async (_, normalizer, pre) => {
-      const file = { ...fileOf("Qwen 2's, whose digits stand apart"), normalizer }; // prettier-ignore
+      const file = {
+        ...fileOf("Qwen 2's, whose digits stand apart"),
+        normalizer,
+      };
       const keys = await keysOf(file);
       expect(keys.get("tokenizer.ggml.pre")).toEqual({ string: pre });
       const back = read(keys);
       expect(back.normalizer).toEqual(normalizer);
-      expect(back.pre_tokenizer).toEqual(read(await keysOf({ ...file, normalizer: null })).pre_tokenizer); // prettier-ignore
+      expect(back.pre_tokenizer).toEqual(
+        read(await keysOf({ ...file, normalizer: null })).pre_tokenizer,
+      );
     },
   );
 
   test.each([
     ["Prepend", sequence(prepend, replace), true],
     ["none", sequence(replace), false],
-  ])(
-    // prettier-ignore
-    "a space in front, and back: %s",
-    async (_, normalizer, prefix) => {
-      const keys = await keysOf({ ...PIECES, ...normalizer });
-      expect(boolean(keys, "add_space_prefix")).toBe(prefix);
-      const back = read(keys);
-      expect(back.normalizer).toEqual(normalizer.normalizer);
-      const strips = (back.decoder as { decoders: { type: string }[] }).decoders.some(({ type }) => type === "Strip"); // prettier-ignore
-      expect(strips).toBe(prefix);
-    },
-  );
+  ])("a space in front, and back: %s", async (_, normalizer, prefix) => {
+    const keys = await keysOf({ ...PIECES, ...normalizer });
+    expect(boolean(keys, "add_space_prefix")).toBe(prefix);
+    const back = read(keys);
+    expect(back.normalizer).toEqual(normalizer.normalizer);
+    const strips = (
+      back.decoder as { decoders: { type: string }[] }
+    ).decoders.some(({ type }) => type === "Strip");
+    expect(strips).toBe(prefix);
+  });
 
   test.each([
     ["llama3", "llama-bpe"],
     ["llama-v3", "llama-bpe"],
     ["llama4", "gpt-4o"],
     ["phi-2", "gpt-2"],
-  ])(
-    // prettier-ignore
-    "%s is read as %s",
-    async (alias, name) => {
-      const keys = await keysOf(LLAMA3);
-      const named = (string: string) => read(new Map([...keys, ["tokenizer.ggml.pre", { string }]])); // prettier-ignore
-      expect(named(alias)).toEqual(named(name));
-    },
-  );
+  ])("%s is read as %s", async (alias, name) => {
+    const keys = await keysOf(LLAMA3);
+    const named = (string: string) =>
+      read(new Map([...keys, ["tokenizer.ggml.pre", { string }]]));
+    expect(named(alias)).toEqual(named(name));
+  });
 
   const bytesOf = (file: File, keeps: (byte: number) => boolean): File => {
     const vocab = Object.entries(file.model.vocab as Record<string, number>);
-    const kept = vocab.filter(([text]) => !/^<0x..>$/.test(text) || keeps(parseInt(text.slice(3, 5), 16))); // prettier-ignore
+    const kept = vocab.filter(
+      ([text]) =>
+        !/^<0x..>$/.test(text) || keeps(parseInt(text.slice(3, 5), 16)),
+    );
     return withModel(file, { vocab: Object.fromEntries(kept) });
   };
 
   test("bytes that no text needs may be missing", async () => {
     const space = 0x20;
-    const needed = (byte: number) => byte < 0xf5 && byte !== 0xc0 && byte !== 0xc1 && byte !== space; // prettier-ignore
+    const needed = (byte: number) =>
+      byte < 0xf5 && byte !== 0xc0 && byte !== 0xc1 && byte !== space;
     await keysOf(bytesOf(PIECES, needed));
     // One that is a piece itself.
     const file = bytesOf(PIECES, (byte) => byte !== 0x7e);
@@ -339,7 +530,10 @@ describe("carried", () => {
   const withPieces = (pieces: string[], merges: string[]): File => {
     const vocab = { ...(PIECES.model.vocab as Record<string, number>) };
     for (const piece of pieces) vocab[piece] = Object.keys(vocab).length;
-    return withModel(PIECES, { vocab, merges: [...merges, ...(PIECES.model.merges as string[])] }); // prettier-ignore
+    return withModel(PIECES, {
+      vocab,
+      merges: [...merges, ...(PIECES.model.merges as string[])],
+    });
   };
 
   test.each<[string[], string[], string]>([
@@ -349,7 +543,6 @@ describe("carried", () => {
     // Another merge would make it, were its parts there.
     [["he", "the"], ["h e", "th e"], '"t" and "he" beside "the"'],
   ])(
-    // prettier-ignore
     "pieces that merges leave, which llama.cpp joins, are refused: %j by %j",
     async (pieces, merges, message) => {
       await expect(keysOf(withPieces(pieces, merges))).rejects.toThrow(
@@ -370,24 +563,35 @@ describe("carried", () => {
     [0x80, "<0x80>"],
     [0xf4, "<0xF4>"],
   ])(
-    // prettier-ignore
     "a byte %i that a text may need and no token is, is refused",
     async (missing, token) => {
       const some = keysOf(bytesOf(PIECES, (byte) => byte !== missing));
-      await expect(some).rejects.toThrow(`without the byte ${token}: llama.cpp takes no text`); // prettier-ignore
+      await expect(some).rejects.toThrow(
+        `without the byte ${token}: llama.cpp takes no text`,
+      );
       const none = keysOf(bytesOf(PIECES, () => false));
       await expect(none).rejects.toThrow("without the byte <0x00> and");
     },
   );
 
   test("a text of two tokens is refused", async () => {
-    const file = { ...BYTES, added_tokens: [{ id: 280, content: "hell", special: false }] }; // prettier-ignore
-    await expect(keysOf(file)).rejects.toThrow(`the token "hell" as 242 and as 280: llama.cpp loads no vocabulary with a text twice`); // prettier-ignore
+    const file = {
+      ...BYTES,
+      added_tokens: [{ id: 280, content: "hell", special: false }],
+    };
+    await expect(keysOf(file)).rejects.toThrow(
+      `the token "hell" as 242 and as 280: llama.cpp loads no vocabulary with a text twice`,
+    );
   });
 });
 
 /** What a GGUF of these keys is read as. */
 function read(keys: ReadonlyMap<string, GgufValue>): Record<string, unknown> {
-  const pairs = new Map(Array.from(keys, ([key, value]) => [key, encodePair(key, value)])); // prettier-ignore
-  return JSON.parse(vocabularyOfGguf(new GgufKeys(pairs)).tokenizer!) as Record<string, unknown>; // prettier-ignore
+  const pairs = new Map(
+    Array.from(keys, ([key, value]) => [key, encodePair(key, value)]),
+  );
+  return JSON.parse(vocabularyOfGguf(new GgufKeys(pairs)).tokenizer!) as Record<
+    string,
+    unknown
+  >;
 }

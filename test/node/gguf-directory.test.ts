@@ -223,7 +223,13 @@ describe("refused in a line", () => {
     ],
     [
       "factors that go by a text's length",
-      rope({ rope_type: "longrope", rope_theta: 1e4, short_factor: [1], long_factor: [2], attention_factor: 1 }), // prettier-ignore
+      rope({
+        rope_type: "longrope",
+        rope_theta: 1e4,
+        short_factor: [1],
+        long_factor: [2],
+        attention_factor: 1,
+      }),
       'llama3 or yarn, which llama.cpp computes, got "longrope"',
     ],
     [

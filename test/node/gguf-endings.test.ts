@@ -59,16 +59,38 @@ type Keys = Record<string, GgufValue>;
 /** Tokens of byte pairs, or of SentencePiece's pieces, with such texts among them. */
 function tokensWith(texts: readonly string[], isPieces: boolean): string[] {
   const bytes = isPieces
-    ? Array.from({ length: 256 }, (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`) // prettier-ignore
+    ? Array.from(
+        { length: 256 },
+        (_, i) => `<0x${i.toString(16).toUpperCase().padStart(2, "0")}>`,
+      )
     : BYTE_CHARACTERS;
-  const others = Array.from({ length: VOCABULARY - 256 }, (_, i) => `token${i}`); // prettier-ignore
+  const others = Array.from(
+    { length: VOCABULARY - 256 },
+    (_, i) => `token${i}`,
+  );
   return [...bytes, ...texts, ...others].slice(0, VOCABULARY);
 }
 
 const id = (name: string, uint32: number): Keys => ({
   [`tokenizer.ggml.${name}_token_id`]: { uint32 },
 });
-const TURNS = ["<|eot_id|>", "<|im_end|>", "<end_of_turn>", "<|endoftext|>", "<|eom_id|>", "<EOT>", "_<EOT>", "[EOT]", "[EOS]", "<|end_of_text|>", "<end_of_utterance>", "<eos>", "<turn|>", "<｜end▁of▁sentence｜>", "[e~["]; // prettier-ignore
+const TURNS = [
+  "<|eot_id|>",
+  "<|im_end|>",
+  "<end_of_turn>",
+  "<|endoftext|>",
+  "<|eom_id|>",
+  "<EOT>",
+  "_<EOT>",
+  "[EOT]",
+  "[EOS]",
+  "<|end_of_text|>",
+  "<end_of_utterance>",
+  "<eos>",
+  "<turn|>",
+  "<｜end▁of▁sentence｜>",
+  "[e~[",
+];
 
 test.skipIf(!HAS_LLAMA_CPP).each<[string, string[], Keys, boolean, string[]]>([
   ["none", [], {}, false, ["ċ"]],
@@ -90,7 +112,9 @@ test.skipIf(!HAS_LLAMA_CPP).each<[string, string[], Keys, boolean, string[]]>([
     ...(isPieces && {
       "tokenizer.ggml.model": { string: "llama" },
       "tokenizer.ggml.scores": { float32s: tokens.map(() => 0) },
-      "tokenizer.ggml.token_type": { int32s: tokens.map((_, at) => (at < 256 ? 6 : 1)) }, // prettier-ignore
+      "tokenizer.ggml.token_type": {
+        int32s: tokens.map((_, at) => (at < 256 ? 6 : 1)),
+      },
     }),
     ...keys,
   };

@@ -106,7 +106,9 @@ describe("signs", () => {
       Object.entries({
         "tokenizer.ggml.model": { string: "gpt2" },
         "tokenizer.ggml.pre": { string: "gpt-2" },
-        "tokenizer.ggml.tokens": { strings: ["a", "b", "<s>", "</s>", "<x>", "<pad>"] }, // prettier-ignore
+        "tokenizer.ggml.tokens": {
+          strings: ["a", "b", "<s>", "</s>", "<x>", "<pad>"],
+        },
         "tokenizer.ggml.token_type": { int32s: [1, 1, 3, 3, 4, 5] },
         "tokenizer.ggml.bos_token_id": { uint32: 2 },
         "tokenizer.ggml.eos_token_id": { uint32: 3 },
@@ -114,7 +116,9 @@ describe("signs", () => {
       }),
     );
   const idsOf = (more: Record<string, GgufValue>) =>
-    new ForeignTokenizer(vocabularyOfGguf(told(more)).tokenizer!).encode("a<x>b</s>"); // prettier-ignore
+    new ForeignTokenizer(vocabularyOfGguf(told(more)).tokenizer!).encode(
+      "a<x>b</s>",
+    );
 
   test.each<[Record<string, GgufValue>, number[]]>([
     [{}, [0, 4, 1, 3]],

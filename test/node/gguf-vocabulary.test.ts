@@ -62,10 +62,16 @@ describe("with SentencePiece's sign for a space", () => {
 
   test("one that no text has is a piece as it was, or refused where it is none", async () => {
     const word = { id: 7, content: "▁sat", special: false };
-    expect((await tokensOf(likely, 10, [word]))(7)).toEqual(["▁sat", NORMAL, -4]); // prettier-ignore
-    await expect(tokensOf(pairs, 300, added({ special: false, normalized: false }))).rejects.toThrow(
+    expect((await tokensOf(likely, 10, [word]))(7)).toEqual([
+      "▁sat",
+      NORMAL,
+      -4,
+    ]);
+    await expect(
+      tokensOf(pairs, 300, added({ special: false, normalized: false })),
+    ).rejects.toThrow(
       'the added token "▁▁", which is no piece: llama.cpp writes its ▁ as they are',
-    ); // prettier-ignore
+    );
   });
 
   test("one that is looked for where spaces are written so is of spaces", async () => {

@@ -183,7 +183,9 @@ test("logarithms are Math.log's but for the last bits", () => {
   for (let i = 1; i < 4000; i++) {
     const x = i % 2 ? i * i * 97.3 : 1 / (i * 1.7);
     const error = Math.abs(logarithm(x) - Math.log(x));
-    expect(error).toBeLessThanOrEqual(1e-15 * Math.max(1, Math.abs(Math.log(x)))); // prettier-ignore
+    expect(error).toBeLessThanOrEqual(
+      1e-15 * Math.max(1, Math.abs(Math.log(x))),
+    );
   }
   expect(logarithm(1)).toBe(0);
 });

@@ -58,28 +58,55 @@ describe("what cuts words as GPT-2 does is merged here", () => {
   );
 
   test("also of a file as old as GPT-2's own, whose model tells no type", () => {
-    const { tokenizer, ids } = cases.gpt2! as { tokenizer: { model: { type?: string } }; ids: number[][] }; // prettier-ignore
+    const { tokenizer, ids } = cases.gpt2! as {
+      tokenizer: { model: { type?: string } };
+      ids: number[][];
+    };
     const { type: _, ...model } = tokenizer.model;
     const json = JSON.stringify({ ...tokenizer, model });
     const readers = [renumberedBpe(json)!, new ForeignTokenizer(json)];
     for (const own of readers)
       for (const [i, text] of texts.entries())
         expect(Array.from(own.encode(text))).toEqual(ids[i]);
-    const unigram = cases.uni_always_True! as { tokenizer: { model: { type?: string } } }; // prettier-ignore
+    const unigram = cases.uni_always_True! as {
+      tokenizer: { model: { type?: string } };
+    };
     const { type: __, ...pieces } = unigram.tokenizer.model;
-    const untold = new ForeignTokenizer(JSON.stringify({ ...unigram.tokenizer, model: pieces })); // prettier-ignore
+    const untold = new ForeignTokenizer(
+      JSON.stringify({ ...unigram.tokenizer, model: pieces }),
+    );
     const typed = new ForeignTokenizer(JSON.stringify(unigram.tokenizer));
     expect(untold.encode("the cat")).toEqual(typed.encode("the cat"));
   });
 
-  const { tokenizer } = cases.gpt2! as { tokenizer: { model: { vocab: Record<string, number>; merges: [string, string][] }; added_tokens: object[] } }; // prettier-ignore
+  const { tokenizer } = cases.gpt2! as {
+    tokenizer: {
+      model: { vocab: Record<string, number>; merges: [string, string][] };
+      added_tokens: object[];
+    };
+  };
   const { model, added_tokens: added } = tokenizer;
   test.each<[string, object]>([
     ["a normalizer", { normalizer: { type: "NFC" } }],
-    ["a space in front", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } }], // prettier-ignore
-    ["words that are not cut", { pre_tokenizer: { type: "ByteLevel", add_prefix_space: false, use_regex: false } }], // prettier-ignore
+    [
+      "a space in front",
+      { pre_tokenizer: { type: "ByteLevel", add_prefix_space: true } },
+    ],
+    [
+      "words that are not cut",
+      {
+        pre_tokenizer: {
+          type: "ByteLevel",
+          add_prefix_space: false,
+          use_regex: false,
+        },
+      },
+    ],
     ["signs around a text", { post_processor: { type: "TemplateProcessing" } }],
-    ["a token that strips", { added_tokens: added.map((each) => ({ ...each, lstrip: true })) }], // prettier-ignore
+    [
+      "a token that strips",
+      { added_tokens: added.map((each) => ({ ...each, lstrip: true })) },
+    ],
     ["words that are tokens", { model: { ...model, ignore_merges: true } }],
     ["a byte without a token", { model: { ...model, vocab: { ...model.vocab, A: undefined } } }], // prettier-ignore
     ["a merge of what comes later", { model: { ...model, merges: model.merges.toReversed() } }], // prettier-ignore
@@ -88,7 +115,10 @@ describe("what cuts words as GPT-2 does is merged here", () => {
     ["a merge to what is no token", { model: { ...model, merges: [...model.merges, "a constructor"] } }], // prettier-ignore
     ["a merge that is none", { model: { ...model, merges: [...model.merges, 7] } }], // prettier-ignore
     ["a token without a text", { added_tokens: [{ id: 3 }] }],
-    ["a merge that is there twice", { model: { ...model, merges: [...model.merges, model.merges[0]!] } }], // prettier-ignore
+    [
+      "a merge that is there twice",
+      { model: { ...model, merges: [...model.merges, model.merges[0]!] } },
+    ],
   ])("not of one with %s", (_, change) => {
     const json = JSON.stringify({ ...tokenizer, ...change });
     expect(renumberedBpe(json)).toBeUndefined();
@@ -97,8 +127,20 @@ describe("what cuts words as GPT-2 does is merged here", () => {
 
 test("letters and spaces are those of Unicode 16, whichever the engine has", () => {
   // A letter since Unicode 17; one since 16; NEL is a space, and the mark of an order of bytes is none.
-  expect(wordsOf("a\u{1e6c0}b \u{10d4a}c", true)).toEqual(["a", "\u{1e6c0}", "b", " \u{10d4a}c"]); // prettier-ignore
-  expect(wordsOf("a \u0085b \ufeffc", true)).toEqual(["a", " ", "\u0085", "b", " \ufeff", "c"]); // prettier-ignore
+  expect(wordsOf("a\u{1e6c0}b \u{10d4a}c", true)).toEqual([
+    "a",
+    "\u{1e6c0}",
+    "b",
+    " \u{10d4a}c",
+  ]);
+  expect(wordsOf("a \u0085b \ufeffc", true)).toEqual([
+    "a",
+    " ",
+    "\u0085",
+    "b",
+    " \ufeff",
+    "c",
+  ]);
 });
 
 /**
@@ -143,11 +185,26 @@ test.each(CATEGORIES)(
 test("classes of a pattern are those of Unicode 16: between brackets, outside of them, and negated", () => {
   const { tokenizer } = cases.qwen!;
   const cut = (Regex: string, text: string) => {
-    const split = { type: "Split", pattern: { Regex }, behavior: "Removed", invert: true }; // prettier-ignore
-    const steps = { type: "Sequence", pretokenizers: [split, { type: "ByteLevel", use_regex: false, add_prefix_space: false }] }; // prettier-ignore
-    const own = new ForeignTokenizer(JSON.stringify({ ...tokenizer, pre_tokenizer: steps })); // prettier-ignore
+    const split = {
+      type: "Split",
+      pattern: { Regex },
+      behavior: "Removed",
+      invert: true,
+    };
+    const steps = {
+      type: "Sequence",
+      pretokenizers: [
+        split,
+        { type: "ByteLevel", use_regex: false, add_prefix_space: false },
+      ],
+    };
+    const own = new ForeignTokenizer(
+      JSON.stringify({ ...tokenizer, pre_tokenizer: steps }),
+    );
     const spelling = own.spelling();
-    return Buffer.from(own.encode(text).flatMap((id) => [...spelling(id)])).toString(); // prettier-ignore
+    return Buffer.from(
+      own.encode(text).flatMap((id) => [...spelling(id)]),
+    ).toString();
   };
   // A small letter until Unicode 16, and in 17 one without case; and a letter since 17.
   const text = "a\u0295B\u{1e6c0}1";

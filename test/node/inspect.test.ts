@@ -163,7 +163,9 @@ describe("a file", () => {
   test("of NumPy: its one tensor", async () => {
     const path = join(folder, "x.npy");
     const head =
-      "{'descr': '<f2', 'fortran_order': False, 'shape': (3, 64), }".padEnd(117) + "\n"; // prettier-ignore
+      "{'descr': '<f2', 'fortran_order': False, 'shape': (3, 64), }".padEnd(
+        117,
+      ) + "\n";
     const bytes = Buffer.concat([
       Buffer.from([0x93, ...Buffer.from("NUMPY"), 1, 0, head.length, 0]),
       Buffer.from(head),

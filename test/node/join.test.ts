@@ -169,7 +169,12 @@ test("a thread that dies amid the run has another take its place, which is told,
       process.nextTick(() => { throw new Error("a fault"); });
     };`,
   );
-  const joining = begin(["join", edge.url, "--threads", "2"], token, COMMAND, env); // prettier-ignore
+  const joining = begin(
+    ["join", edge.url, "--threads", "2"],
+    token,
+    COMMAND,
+    env,
+  );
   const { code, stderr } = await joining.ended;
   expect(stderr).toMatch(/-[12]: its thread ended, a fault; starts another\n/);
   expect(stderr).toMatch(
@@ -188,10 +193,17 @@ test("a trainer whose threads die again and again is lost, which is told at once
     `import { workerData } from "node:worker_threads";
     if (workerData?.trainer.endsWith("-1")) throw new Error("a fault");`,
   );
-  const joining = begin(["join", edge.url, "--threads", "2"], token, COMMAND, env); // prettier-ignore
+  const joining = begin(
+    ["join", edge.url, "--threads", "2"],
+    token,
+    COMMAND,
+    env,
+  );
   const { code, stderr } = await joining.ended;
   const lines = stderr.split("\n");
-  const deaths = lines.filter((line) => line.endsWith("-1: its thread ended, a fault; starts another")); // prettier-ignore
+  const deaths = lines.filter((line) =>
+    line.endsWith("-1: its thread ended, a fault; starts another"),
+  );
   expect(deaths).toHaveLength(4);
   expect(stderr).toMatch(
     /-1 trains no more: a fault\n(.*\n)*the run has ended: 1\d\d microbatches by this machine\n$/,
@@ -207,7 +219,12 @@ test("where the threads of all trainers die, the command ends by what they died 
     `import { isMainThread } from "node:worker_threads";
     if (!isMainThread) throw new Error("a fault");`,
   );
-  const joining = begin(["join", edge.url, "--threads", "1"], token, COMMAND, env); // prettier-ignore
+  const joining = begin(
+    ["join", edge.url, "--threads", "1"],
+    token,
+    COMMAND,
+    env,
+  );
   const { code, stderr } = await joining.ended;
   expect(code).toBe(1);
   expect(stderr).not.toMatch(/trains no more|run has ended/);
@@ -332,7 +349,9 @@ test("runs, pause, resume, watch and cancel say and do what they are called", as
   expect((await run.status()).state).toBe("paused");
   const paused = begin(["watch", id]);
   const [told] = (await once(paused.child.stderr!, "data")) as [Buffer];
-  expect(told.toString()).toMatch(/the run is paused: .*resume run-.* resumes it/); // prettier-ignore
+  expect(told.toString()).toMatch(
+    /the run is paused: .*resume run-.* resumes it/,
+  );
   paused.child.kill("SIGINT");
   expect((await paused.ended).code).toBe(130);
   const status = JSON.parse((await call("resume", id, "--json")).stdout) as {
@@ -392,7 +411,8 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   expect(listed[1]).toMatch(new RegExp(`^${first!.id} +revoked +2`));
   expect(listed[2]).toMatch(new RegExp(`^${second!.id} +active +2`));
   expect(listed[3]).toMatch(new RegExp(`^${brief} +expired +2`));
-  const refused = await begin(["join", edge.url, "--threads", "1"], token).ended; // prettier-ignore
+  const refused = await begin(["join", edge.url, "--threads", "1"], token)
+    .ended;
   expect(refused.code).toBe(1);
   expect(refused.stderr).toContain("has not revoked");
   expect((await call("reinstate", id, "1")).stdout).toBe(
@@ -401,10 +421,14 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   expect((await call("fingerprint", id)).stdout).toBe(
     "none: the next trainer that joins sets it\n",
   );
-  expect((await call("fingerprint", id, "--set", "mine")).stdout).toBe("mine\n"); // prettier-ignore
+  expect((await call("fingerprint", id, "--set", "mine")).stdout).toBe(
+    "mine\n",
+  );
   expect((await call("fingerprint", id, "--set", "a", "--reset")).code).toBe(2);
   await call("fingerprint", id, "--reset");
-  expect((await begin(["join", edge.url, "--threads", "1"], token).ended).code).toBe(0); // prettier-ignore
+  expect(
+    (await begin(["join", edge.url, "--threads", "1"], token).ended).code,
+  ).toBe(0);
   expect(await call("audit", id, "--against", id)).toMatchObject({
     code: 0,
     stdout: "no false step up to step 1\n",
@@ -514,7 +538,11 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
   await expect.poll(() => existsSync(noteFile), PATIENCE).toBe(true);
   const { run } = JSON.parse(readFileSync(noteFile, "utf8")) as { run: string };
   const pause = () => client.run(run).setState("paused");
-  const isPaused = () => pause().then(() => true, () => false); // prettier-ignore
+  const isPaused = () =>
+    pause().then(
+      () => true,
+      () => false,
+    );
   await expect.poll(isPaused, PATIENCE).toBe(true);
   const hosted = async () => {
     const { trainers } = await client.run(run).status();
@@ -533,7 +561,12 @@ test("npm run train --url, killed and typed again, goes on with its run to the b
 
   const again = beginTrain(...line("killed"));
   for await (const [text] of onData(again.child))
-    if (/^continues the interrupted run at step \d+, which is paused: .*resume/m.test(text)) break; // prettier-ignore
+    if (
+      /^continues the interrupted run at step \d+, which is paused: .*resume/m.test(
+        text,
+      )
+    )
+      break;
   await client.run(run).setState("running");
   expect(await again.ended).toMatchObject({ code: 0, stderr: "" });
   expect(await whole).toMatchObject({ code: 0, stderr: "" });

@@ -85,7 +85,9 @@ describe.skipIf(!isBrowserExpected)("by the keyboard alone", () => {
     await page.keyboard.press("Enter");
     await page.getByText("None yet").waitFor();
     await enterAt(page, /^Start a run/);
-    await page.locator("option", { hasText: "text, " }).waitFor({ state: "attached" }); // prettier-ignore
+    await page
+      .locator("option", { hasText: "text, " })
+      .waitFor({ state: "attached" });
     await tabTo(page, /^Recipe/);
     await page.keyboard.type("bf16");
     await typeAt(page, /^Id/, "typed");

@@ -105,7 +105,9 @@ test.each([
 
   // One that came to its end has its files, and no note.
   leave(NAMED + url, "mine", GONE);
-  const note = url ? noteBeside(folderOf("mine")) : lastRunNote(join(home, "train")); // prettier-ignore
+  const note = url
+    ? noteBeside(folderOf("mine"))
+    : lastRunNote(join(home, "train"));
   rmSync(note);
   expect(() => left(NAMED)).toThrow(
     `Expected --name mine to be new, but ${folderOf("mine").metrics} exists; --force overwrites it`,

@@ -202,7 +202,13 @@ describe.skipIf(!HAS_LLAMA_CPP)("llama.cpp cuts text as", () => {
     const { config, files, text, ids, written } = each;
     const path = join(folder, name);
     const config2 = { ...DECODERS.llama!, vocab_size: 288, ...config };
-    const shapes = decoderShapes(config2).map(([tensor, rows, ...more]): [string, ...number[]] => [tensor, /embed_tokens|lm_head/.test(tensor) ? 288 : rows!, ...more]); // prettier-ignore
+    const shapes = decoderShapes(config2).map(
+      ([tensor, rows, ...more]): [string, ...number[]] => [
+        tensor,
+        /embed_tokens|lm_head/.test(tensor) ? 288 : rows!,
+        ...more,
+      ],
+    );
     writeDirectory(path, config2, randomValues(shapes));
     for (const [file, content] of Object.entries(files))
       writeFileSync(

@@ -194,10 +194,24 @@ describe("sizes of config.json", () => {
     }
   });
 
-  const matrix = (name: string, ...shape: number[]) => ({ name, dtype: "F32", shape }); // prettier-ignore
+  const matrix = (name: string, ...shape: number[]) => ({
+    name,
+    dtype: "F32",
+    shape,
+  });
   const LAYER = "model.layers.0";
-  const GPT2 = { model_type: "gpt2", n_embd: 64, n_layer: 1, n_head: 4, n_positions: 32, vocab_size: rows }; // prettier-ignore
-  const WRITES = { architectures: ["LlamaForCausalLM"], tie_word_embeddings: false }; // prettier-ignore
+  const GPT2 = {
+    model_type: "gpt2",
+    n_embd: 64,
+    n_layer: 1,
+    n_head: 4,
+    n_positions: 32,
+    vocab_size: rows,
+  };
+  const WRITES = {
+    architectures: ["LlamaForCausalLM"],
+    tie_word_embeddings: false,
+  };
   test.each([
     [{}, matrix("model.embed_tokens.weight", rows, 96), "`hidden_size` of \"model.embed_tokens.weight\" [100, 96], 96, got 64"], // prettier-ignore
     [{ num_hidden_layers: 1 }, matrix(`${LAYER}.mlp.up_proj.weight`, 160, 64), "`intermediate_size` of"], // prettier-ignore
@@ -216,13 +230,39 @@ describe("sizes of config.json", () => {
   });
 
   test("what says the same of both is somebody's", () => {
-    const problems = (told: object, ...names: string[]) => configProblems({ config: { ...whole, ...told }, tensors: names.map((name) => matrix(name, rows, 64)) as unknown as Checkpoint["tensors"] }); // prettier-ignore
+    const problems = (told: object, ...names: string[]) =>
+      configProblems({
+        config: { ...whole, ...told },
+        tensors: names.map((name) =>
+          matrix(name, rows, 64),
+        ) as unknown as Checkpoint["tensors"],
+      });
     const table = "model.embed_tokens.weight";
     expect(problems(WRITES, table, "lm_head.weight")).toEqual([]);
-    expect(problems({ ...WRITES, tie_word_embeddings: true }, table)).toEqual([]); // prettier-ignore
-    expect(problems({ tie_word_embeddings: false, architectures: ["LlamaForSequenceClassification"] }, table, "score.weight")).toEqual([]); // prettier-ignore
-    const packed = { name: `${LAYER}.mlp.down_proj.weight`, dtype: "U8", shape: [64, 64] }; // prettier-ignore
-    expect(configProblems({ config: { ...whole, num_hidden_layers: 1 }, tensors: [packed] as unknown as Checkpoint["tensors"] })).toEqual([]); // prettier-ignore
+    expect(problems({ ...WRITES, tie_word_embeddings: true }, table)).toEqual(
+      [],
+    );
+    expect(
+      problems(
+        {
+          tie_word_embeddings: false,
+          architectures: ["LlamaForSequenceClassification"],
+        },
+        table,
+        "score.weight",
+      ),
+    ).toEqual([]);
+    const packed = {
+      name: `${LAYER}.mlp.down_proj.weight`,
+      dtype: "U8",
+      shape: [64, 64],
+    };
+    expect(
+      configProblems({
+        config: { ...whole, num_hidden_layers: 1 },
+        tensors: [packed] as unknown as Checkpoint["tensors"],
+      }),
+    ).toEqual([]);
   });
 
   test.each([

@@ -15,7 +15,11 @@ test.each([
   [15, /^quantize 50 % $/],
 ])("a bar on a terminal of %i columns does not wrap", (columns, expected) => {
   let output = "";
-  const out = { isTTY: true, columns, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+  const out = {
+    isTTY: true,
+    columns,
+    write: (part: string) => Boolean((output += part)),
+  };
   const bar = new Bar("quantize", out);
   bar.begin(2);
   bar.add(1);
@@ -97,9 +101,16 @@ describe("progress", () => {
     const out = { write: (part: string) => Boolean((output += part)) };
     const progress = new Progress(out, 1);
     for (const done of [0, 0.04, 0.1, 0.15, 0.21, 0.5, 1])
-      progress.dataset({ name: "text", tokenizer: "bpe", state: done < 1 ? "training" : "ready", progress: done } as Dataset); // prettier-ignore
+      progress.dataset({
+        name: "text",
+        tokenizer: "bpe",
+        state: done < 1 ? "training" : "ready",
+        progress: done,
+      } as Dataset);
     expect(output).toBe(
-      [10, 21, 50].map((percent) => `text: training its tokenizer  ${percent} %\n`).join(""), // prettier-ignore
+      [10, 21, 50]
+        .map((percent) => `text: training its tokenizer  ${percent} %\n`)
+        .join(""),
     );
   });
 
@@ -127,7 +138,12 @@ describe("progress", () => {
   test.each([
     ["per byte where each has one", [2, 1.5, 1], "nats per byte", "2.00"],
     ["per token where one has none", [2, null, 1], "nats per token", "5.00"],
-    ["and after an earlier release", [undefined, 1.5, 1], "nats per token", "5.00"], // prettier-ignore
+    [
+      "and after an earlier release",
+      [undefined, 1.5, 1],
+      "nats per token",
+      "5.00",
+    ],
   ] as const)(
     "the curve tells its unit: %s",
     (_what, perByte, unit, highest) => {
@@ -159,7 +175,11 @@ describe("progress", () => {
 
   test("has what it is given above that line, in place, until a line that stays", () => {
     let output = "";
-    const out = { isTTY: true, columns: 20, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+    const out = {
+      isTTY: true,
+      columns: 20,
+      write: (part: string) => Boolean((output += part)),
+    };
     const progress = new Progress(out, 3, () => ["above", "below"]);
     for (const event of events(2)) progress.event(event);
     progress.line("over");
@@ -177,7 +197,11 @@ describe("progress", () => {
     "on a terminal of %o has what is above that line only where it can be cleared again: %s",
     (size, isShown) => {
       let output = "";
-      const out = { isTTY: true, ...size, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const out = {
+        isTTY: true,
+        ...size,
+        write: (part: string) => Boolean((output += part)),
+      };
       const progress = new Progress(out, 1, () => ["wide", "low"]);
       progress.event(events(1)[0]!);
       expect(output.startsWith("wide\nlow\nste")).toBe(isShown);
@@ -194,15 +218,28 @@ describe("progress", () => {
     [40, "step 380/400  loss 3.2500  ETA 0:01"],
     [30, "step 380/400  loss 3.2500"],
     [20, "step 380/400  loss "],
-    [0, "step 380/400  loss 3.2500  val loss 4.0000 (1.6000)  2000 tokens/s  ETA 0:01"], // prettier-ignore
+    [
+      0,
+      "step 380/400  loss 3.2500  val loss 4.0000 (1.6000)  2000 tokens/s  ETA 0:01",
+    ],
   ])(
     "on a terminal of %i columns is without what matters least",
     (columns, line) => {
       let output = "";
-      const out = { isTTY: true, columns, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const out = {
+        isTTY: true,
+        columns,
+        write: (part: string) => Boolean((output += part)),
+      };
       const progress = new Progress(out, 400);
       const evaluation = { step: 0, valLoss: 4, tokens: 10, bytes: 25 };
-      progress.event({ id: 0, timeMs: 0, type: "evaluation", ...evaluation, valNatsPerByte: 1.6 }); // prettier-ignore
+      progress.event({
+        id: 0,
+        timeMs: 0,
+        type: "evaluation",
+        ...evaluation,
+        valNatsPerByte: 1.6,
+      });
       for (const event of events(380)) progress.event(event);
       expect(output.split("\r\u001b[2K").at(-1)).toBe(line);
     },
@@ -211,7 +248,10 @@ describe("progress", () => {
   test("has what is above it stay, unless that would wrap", () => {
     const kept = (size: { isTTY: boolean; columns: number }): string => {
       let output = "";
-      const out = { ...size, write: (part: string) => Boolean((output += part)) }; // prettier-ignore
+      const out = {
+        ...size,
+        write: (part: string) => Boolean((output += part)),
+      };
       new Progress(out, 1, () => ["wide", "low"]).keepAbove();
       return output;
     };

@@ -68,7 +68,15 @@ describe.skipIf(!isBrowserExpected)("runs that have names", () => {
   });
 
   test("TensorBoard gets a folder by name and id, of signs that a folder's name may have", async () => {
-    await told("runs", "export", "html", "--format", "tensorboard", "-o", "logs"); // prettier-ignore
+    await told(
+      "runs",
+      "export",
+      "html",
+      "--format",
+      "tensorboard",
+      "-o",
+      "logs",
+    );
     expect(readdirSync(join(site.folder, "logs"))).toEqual([
       "_b id=_bold__R_D__b_ (html)",
     ]);

@@ -225,7 +225,12 @@ test.each(["csv", "jsonl", "tensorboard"])(
       ["-o", "-"],
     ]) {
       if (format === "tensorboard" && output[1] === "-") continue;
-      const { status, stdout, stderr } = exported("young", "--format", format, ...output); // prettier-ignore
+      const { status, stdout, stderr } = exported(
+        "young",
+        "--format",
+        format,
+        ...output,
+      );
       expect(stderr).toBe(
         "Expected a run with a committed step, got young, which has none yet\n",
       );

@@ -42,15 +42,39 @@ const LINK = { bytesPerSecond: 1000, roundTrip: 2 };
 // commit = 4 + 1.5 + 8 · 0.5 + 2 + 2 · 0.5 = 12.5; push 2 and ask 1, of which the trainer has 0.75; pull = 2.5.
 test.each([
   // Packs, asks and pulls once, and has eight microbatches of 10 + 0.75; nothing hides the last one's 2.25.
-  ["one trainer pushes while it computes", 1, NO_LINK, 12.5 + 1 + 1 + 2.5 + 8 * 10.75 + 2.25], // prettier-ignore
+  [
+    "one trainer pushes while it computes",
+    1,
+    NO_LINK,
+    12.5 + 1 + 1 + 2.5 + 8 * 10.75 + 2.25,
+  ],
   // 0.25 for the difference, half of the bytes; a round trip more a request, of the last push and completion only.
-  ["a link that computing hides", 1, LINK, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 1 + 8 * 10.75 + 2.25 + 2.5 + 2], // prettier-ignore
+  [
+    "a link that computing hides",
+    1,
+    LINK,
+    12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 1 + 8 * 10.75 + 2.25 + 2.5 + 2,
+  ],
   // 25 s of a push's bytes and 50 of the difference's: a microbatch takes its way, and only one is computed beside nothing.
-  ["a link so slow that it bounds", 1, { bytesPerSecond: 20, roundTrip: 2 }, 12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 50 + 8 * (2.25 + 2 + 25 + 2) + 10.75], // prettier-ignore
+  [
+    "a link so slow that it bounds",
+    1,
+    { bytesPerSecond: 20, roundTrip: 2 },
+    12.5 + 1 + 3 + 2.5 + 0.25 + 2 + 50 + 8 * (2.25 + 2 + 25 + 2) + 10.75,
+  ],
   // A quarter of what is so once a step: 0.875 of requests, and the 3 of push and ask. The edge has 0.96875 of them, and a trainer
   // with its packing 11.21875 of a core; both 12.1875. One alone takes 10.75 + 2.25 / 4 + 1.125; the other meets 6.09375 of
   // that at two cores, 0.96875 at the edge. Half a microbatch is computed twice.
-  ["two trainers on two cores", 2, NO_LINK, 12.5 + (8.5 / 2) * (12.4375 + (10.75 + 0.1875 + 0.6875) * (6.09375 / 2 / 12.4375) + (0.1875 + 0.21875) * (0.96875 / 12.4375))], // prettier-ignore
+  [
+    "two trainers on two cores",
+    2,
+    NO_LINK,
+    12.5 +
+      (8.5 / 2) *
+        (12.4375 +
+          (10.75 + 0.1875 + 0.6875) * (6.09375 / 2 / 12.4375) +
+          (0.1875 + 0.21875) * (0.96875 / 12.4375)),
+  ],
 ] as const)("a step on one machine: %s", (_what, trainers, link, seconds) => {
   const setting = { trainers, shards: 2, microbatches: 8, link };
   expect(nearStep(COSTS, CONSTANTS, setting, 2)).toBeCloseTo(seconds, 9);
@@ -65,7 +89,12 @@ test("of one trainer and one microbatch nothing is hidden: all parts add up", ()
 test("more trainers than cores come to what the cores can, and to what the edge's one thread can", () => {
   const setting = { shards: 2, microbatches: 256, link: NO_LINK };
   const step = (trainers: number, shares: Constants["shares"]) =>
-    nearStep({ ...COSTS, pack: 0, pulledBytes: 0 }, { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares }, { ...setting, trainers }, 4); // prettier-ignore
+    nearStep(
+      { ...COSTS, pack: 0, pulledBytes: 0 },
+      { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares },
+      { ...setting, trainers },
+      4,
+    );
   const commit = 4 + 1.5 + 256 * 0.5 + 2 + 2 * 0.5;
   // Of 14 s, 12 at a core; the rest waits, beside others. All but one compute half of what another does.
   const atCores = step(256, { edge: 0.25, trainer: 0.25 });
@@ -77,7 +106,16 @@ test("more trainers than cores come to what the cores can, and to what the edge'
     6,
   );
   // The edge has 3 s of each, and a quarter of a first lease, one after another, on more cores than are used.
-  const atEdge = nearStep({ ...COSTS, compute: 0, pack: 0, pulledBytes: 0 }, { ...CONSTANTS, pull: { each: 0, byte: 0 }, shares: { edge: 1, trainer: 0 } }, { ...setting, trainers: 64 }, 64); // prettier-ignore
+  const atEdge = nearStep(
+    { ...COSTS, compute: 0, pack: 0, pulledBytes: 0 },
+    {
+      ...CONSTANTS,
+      pull: { each: 0, byte: 0 },
+      shares: { edge: 1, trainer: 0 },
+    },
+    { ...setting, trainers: 64 },
+    64,
+  );
   expect(atEdge).toBeGreaterThan(0.999 * (commit + (256 + 31.5) * 3.25));
   expect(atEdge).toBeLessThan(1.1 * (commit + (256 + 31.5) * 3.25));
 });
@@ -101,30 +139,52 @@ test("a step of machines apart: shards give and take one after another, and sums
 test("machines apart push while they compute, but for the last round", () => {
   const setting = { trainers: 64, shards: 4, microbatches: 192 };
   // Three rounds; a shard has 64 pushes of 0.75 to take, which with the completion's second is 39 s longer than computing.
-  const near = farStep(COSTS, CONSTANTS, { ...setting, link: { bytesPerSecond: 1e9, roundTrip: 0 } }); // prettier-ignore
+  const near = farStep(COSTS, CONSTANTS, {
+    ...setting,
+    link: { bytesPerSecond: 1e9, roundTrip: 0 },
+  });
   expect(near.compute).toBeCloseTo(1 + 1 + 3 * 10 + 2 * (48 + 1 - 10) + 1, 5);
   // One trainer, whose link takes 5 s a push: computing hides it and the completion, but for the last.
   const link = { bytesPerSecond: 125, roundTrip: 1 };
-  const alone = farStep(COSTS, CONSTANTS, { ...setting, trainers: 1, microbatches: 3, link }); // prettier-ignore
+  const alone = farStep(COSTS, CONSTANTS, {
+    ...setting,
+    trainers: 1,
+    microbatches: 3,
+    link,
+  });
   expect(alone.compute).toBeCloseTo(1 + (1 + 1) + 3 * 10 + (1 + 1), 9);
   expect(alone.push).toBeCloseTo(1 + 4, 9);
 });
 
 test("constants are those of the points, and never below zero", () => {
-  const points = [1, 2, 8].flatMap(
-    (requests) =>
-    [100, 5000].map((bytes) => ({ requests, bytes, seconds: 3 * requests + 0.01 * bytes })), // prettier-ignore
+  const points = [1, 2, 8].flatMap((requests) =>
+    [100, 5000].map((bytes) => ({
+      requests,
+      bytes,
+      seconds: 3 * requests + 0.01 * bytes,
+    })),
   );
   const { each, byte } = fitCost(points);
   expect(each).toBeCloseTo(3, 9);
   expect(byte).toBeCloseTo(0.01, 9);
-  const falling = points.map((point) => ({ ...point, seconds: point.bytes - point.requests })); // prettier-ignore
+  const falling = points.map((point) => ({
+    ...point,
+    seconds: point.bytes - point.requests,
+  }));
   expect(fitCost(falling)).toMatchObject({ each: 0 });
 });
 
 test("runs that go as the model says are foretold from those with one trainer and few microbatches", () => {
   const points = [1, 4].flatMap((shards) => [
-    ...["tiny", "small"].flatMap((preset) => [1, 2, 8].map((microbatches) => ({ preset, trainers: 1, shards, microbatches, link: null }))), // prettier-ignore
+    ...["tiny", "small"].flatMap((preset) =>
+      [1, 2, 8].map((microbatches) => ({
+        preset,
+        trainers: 1,
+        shards,
+        microbatches,
+        link: null,
+      })),
+    ),
     { preset: "small", trainers: 2, shards, microbatches: 8, link: null },
     { preset: "small", trainers: 1, shards, microbatches: 8, link: LINK },
   ]);
@@ -166,10 +226,17 @@ test("runs that go as the model says are foretold from those with one trainer an
     expect(predicted / step).toBeCloseTo(1, 6);
   expect(scaling.models.small!.again).toBeCloseTo(0, 6);
   // What is waited for beyond that: shards are read again.
-  const longer = samples.map((sample) => ({ ...sample, lease: sample.lease + (sample.preset === "small" && sample.microbatches === 1 ? 1.5 : 0) })); // prettier-ignore
+  const longer = samples.map((sample) => ({
+    ...sample,
+    lease:
+      sample.lease +
+      (sample.preset === "small" && sample.microbatches === 1 ? 1.5 : 0),
+  }));
   expect(foretold(longer).models.small!.again).toBeGreaterThan(0.5);
   // As of a file that an earlier version wrote.
-  const overlapping = samples.filter(({ microbatches, preset }) => microbatches > 1 || preset === "tiny"); // prettier-ignore
+  const overlapping = samples.filter(
+    ({ microbatches, preset }) => microbatches > 1 || preset === "tiny",
+  );
   expect(() => foretold(overlapping)).toThrow(
     "Expected a run of small with one trainer, one microbatch and no link, got none",
   );
@@ -191,7 +258,10 @@ test("a link brings all bytes in order, both ways, and ends with either end", as
   );
   await new Promise<void>((ready) => server.listen(0, "127.0.0.1", ready));
   const { port } = server.address() as AddressInfo;
-  const link = await openLink(`http://127.0.0.1:${port}`, { bytesPerSecond: 20e6, roundTrip: 0.01 }); // prettier-ignore
+  const link = await openLink(`http://127.0.0.1:${port}`, {
+    bytesPerSecond: 20e6,
+    roundTrip: 0.01,
+  });
   try {
     const body = new Uint8Array(100_000).map((_, i) => (i * 31) >> 3);
     const [one, two] = await Promise.all(
@@ -223,7 +293,12 @@ test("what a shard needs with subtrees and without, from the parts that were mea
     sum: 0,
     commit: 40,
   };
-  const larger = { ...sample, preset: "small" as const, pushedBytes: 300, push: 4 }; // prettier-ignore
+  const larger = {
+    ...sample,
+    preset: "small" as const,
+    pushedBytes: 300,
+    push: 4,
+  };
   const cut = { ...sample, subtree: 16, sum: 9 + 16 * 0.5, commit: 10 };
   const [row, ...others] = judged([sample, larger, cut]);
   expect(others).toEqual([]);

@@ -48,11 +48,15 @@ test("one that is empty, too long, or none is told by its name", () => {
   expect(textFileOf(long)).toBe(long);
   truncateSync(long, MAX_DATASET_BYTES + 1);
   const [message, step] = refusal(() => textFileOf(long));
-  expect(message).toBe(`Expected --text to be a file of at most ${MAX_DATASET_BYTES} bytes, got ${MAX_DATASET_BYTES + 1} in ${long}`); // prettier-ignore
+  expect(message).toBe(
+    `Expected --text to be a file of at most ${MAX_DATASET_BYTES} bytes, got ${MAX_DATASET_BYTES + 1} in ${long}`,
+  );
   expect(step).toContain("split -C 100m");
   mkdirSync(join(folder, "directory"));
   for (const none of [join(folder, "none"), join(folder, "directory")])
-    expect(refusal(() => textFileOf(none))[0]).toBe(`Expected --text to be a file, got ${none}`); // prettier-ignore
+    expect(refusal(() => textFileOf(none))[0]).toBe(
+      `Expected --text to be a file, got ${none}`,
+    );
 });
 
 const MIB = 1024 * 1024;
@@ -112,10 +116,11 @@ test.each<[string, Buffer, byte: string, offset: number, encoding: string]>([
 ])(
   "%s is refused by its first wrong byte",
   (_, bytes, byte, offset, encoding) => {
-    // prettier-ignore
     const path = file(bytes);
     const [message, step] = refusal(() => checkEncoding(path, "bpe"));
-    expect(message).toBe(`Expected --text to be a file in UTF-8, got ${byte} at offset ${offset} of ${path}`); // prettier-ignore
+    expect(message).toBe(
+      `Expected --text to be a file in UTF-8, got ${byte} at offset ${offset} of ${path}`,
+    );
     expect(step).toContain(`iconv -f ${encoding} -t utf-8 ${path} > utf8.txt`);
     expect(() => checkEncoding(path, "byte")).not.toThrow();
   },

@@ -5,7 +5,11 @@ import { isCommitOf, isLinked } from "../../src/cli/told-step.ts";
 import type { ReplayedStep } from "../../src/training/replayed-run.ts";
 import { nextLink } from "../../src/training/results-digest.ts";
 
-const BEFORE = { results: "results before", chain: "chain before", tokens: 640 }; // prettier-ignore
+const BEFORE = {
+  results: "results before",
+  chain: "chain before",
+  tokens: 640,
+};
 const MICROBATCHES = [0, 1].map((index) => ({
   index,
   lossSum: 64 * (index + 2),
@@ -56,7 +60,9 @@ test("a step as it was told follows from the step before", async () => {
   const { record, metrics } = await told();
   expect(await isLinked(record, metrics, BEFORE)).toBe(true);
   expect(await isLinked(record, undefined, BEFORE)).toBe(false);
-  expect(await isLinked({ ...record, commit: null }, metrics, BEFORE)).toBe(false); // prettier-ignore
+  expect(await isLinked({ ...record, commit: null }, metrics, BEFORE)).toBe(
+    false,
+  );
 });
 
 type Told = Awaited<ReturnType<typeof told>>;
@@ -71,39 +77,66 @@ test.each<[what: string, change: (told: Told) => void]>([
   ["an author less", ({ record }) => record.microbatches[1]!.authors.pop()],
   ["a microbatch less", ({ record }) => record.microbatches.pop()],
   ["the norm", ({ record }) => (record.commit.gradNorm = 3)],
-  ["the norm, twice", ({ record, metrics }) => (record.commit.gradNorm = metrics.gradNorm = 3)],
+  [
+    "the norm, twice",
+    ({ record, metrics }) => (record.commit.gradNorm = metrics.gradNorm = 3),
+  ],
   ["clip", ({ record }) => (record.commit.clipCoefficient = 1)],
   ["a matrix rate", ({ record }) => (record.commit.learningRates.matrix = 1)],
-  ["a matrix rate, twice", ({ record, metrics }) => (record.commit.learningRates.matrix = metrics.learningRate = 1)],
-  ["an embedding rate", ({ record }) => (record.commit.learningRates.embedding = 1)],
+  [
+    "a matrix rate, twice",
+    ({ record, metrics }) =>
+      (record.commit.learningRates.matrix = metrics.learningRate = 1),
+  ],
+  [
+    "an embedding rate",
+    ({ record }) => (record.commit.learningRates.embedding = 1),
+  ],
   ["a vector rate", ({ record }) => (record.commit.learningRates.vector = 1)],
   ["results", ({ record }) => (record.commit.results = "other")],
   ["chain", ({ record }) => (record.commit.chain = "other")],
   ["no results", ({ record }) => (record.commit.results = null)],
-  ["no digests", ({ record }) => (record.commit.results = record.commit.chain = null)],
-  ["no results, twice", ({ record, metrics }) => (record.commit.results = metrics.results = null)],
-  ["no chain, twice", ({ record, metrics }) => (record.commit.chain = metrics.chain = null)],
+  [
+    "no digests",
+    ({ record }) => (record.commit.results = record.commit.chain = null),
+  ],
+  [
+    "no results, twice",
+    ({ record, metrics }) => (record.commit.results = metrics.results = null),
+  ],
+  [
+    "no chain, twice",
+    ({ record, metrics }) => (record.commit.chain = metrics.chain = null),
+  ],
   ["results before", ({ record }) => (record.commit.before.results = "other")],
   ["chain before", ({ record }) => (record.commit.before.chain = "other")],
   ["results in the metrics", ({ metrics }) => (metrics.results = "other")],
   ["chain in the metrics", ({ metrics }) => (metrics.chain = "other")],
-  ["no digests in the metrics", ({ metrics }) => (metrics.results = metrics.chain = null)],
+  [
+    "no digests in the metrics",
+    ({ metrics }) => (metrics.results = metrics.chain = null),
+  ],
   ["the norm in the metrics", ({ metrics }) => (metrics.gradNorm = 3)],
   ["the rate in the metrics", ({ metrics }) => (metrics.learningRate = 1)],
   ["the loss in the metrics", ({ metrics }) => (metrics.trainLoss = 1)],
-  ["the loss a byte in the metrics", ({ metrics }) => (metrics.trainNatsPerByte = 1)],
+  [
+    "the loss a byte in the metrics",
+    ({ metrics }) => (metrics.trainNatsPerByte = 1),
+  ],
   ["the tokens in the metrics", ({ metrics }) => (metrics.tokens = 769)],
 ])("one that tells %s otherwise does not", async (_what, change) => {
   const changed = await told();
   change(changed);
   const { record, metrics } = changed;
   expect(await isLinked(record, metrics, BEFORE)).toBe(false);
-}); // prettier-ignore
+});
 
 test("what follows from another step before does not follow from this one", async () => {
   const { record, metrics } = await told();
   for (const other of [{ results: "" }, { chain: "" }, { tokens: 641 }])
-    expect(await isLinked(record, metrics, { ...BEFORE, ...other })).toBe(false); // prettier-ignore
+    expect(await isLinked(record, metrics, { ...BEFORE, ...other })).toBe(
+      false,
+    );
 });
 
 test.each<[what: string, change: (told: Told["record"]) => void]>([

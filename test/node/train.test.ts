@@ -46,7 +46,14 @@ test.runIf(process.platform === "linux")(
   "a terminal sees the curve grow, and keeps it",
   async () => {
     const { folder, text, out } = place;
-    const args = ["--state", join(folder, "state"), "--text", text, "--out", out]; // prettier-ignore
+    const args = [
+      "--state",
+      join(folder, "state"),
+      "--text",
+      text,
+      "--out",
+      out,
+    ];
     const words = [
       join(SCRIPTS, "train.ts"),
       ...args,
@@ -59,7 +66,10 @@ test.runIf(process.platform === "linux")(
     const terminal = spawn(
       "/usr/bin/script",
       ["-qec", `stty cols 90 rows 30; ${typed.join(" ")}`, "/dev/null"],
-      { stdio: ["pipe", "pipe", "inherit"], env: { ...process.env, TERM: "xterm" } }, // prettier-ignore
+      {
+        stdio: ["pipe", "pipe", "inherit"],
+        env: { ...process.env, TERM: "xterm" },
+      },
     );
     onTestFinished(() => void terminal.kill("SIGKILL"));
     let shown = "";
@@ -307,7 +317,10 @@ test("npm run sample refuses what is no checkpoint by what it is", () => {
     new Map(),
   );
   for (const [file, message, remedy] of [
-    [fileOf("a", "GGUF\x03\0\0\0"), "Expected GGUF with a head of at most 8 bytes"], // prettier-ignore
+    [
+      fileOf("a", "GGUF\x03\0\0\0"),
+      "Expected GGUF with a head of at most 8 bytes",
+    ],
     [fileOf("b", ""), "got an empty file"],
     [fileOf("c", "just some text, long"), "got a file of another kind"],
     [
@@ -611,7 +624,11 @@ describe("refusals say what was expected and what came", () => {
         tokenizerOf({} as TrainArgs, {}, origin as unknown as Origin);
     };
     const { most } = BPE_VOCABULARY;
-    expect(refusal(most)).toThrow(`--tokenizer bpe --vocabulary ${most} learns`); // prettier-ignore
-    expect(refusal(most + 1)).toThrow(`cannot be learned from the text, since its vocabulary would have to be 512 to ${most}`); // prettier-ignore
+    expect(refusal(most)).toThrow(
+      `--tokenizer bpe --vocabulary ${most} learns`,
+    );
+    expect(refusal(most + 1)).toThrow(
+      `cannot be learned from the text, since its vocabulary would have to be 512 to ${most}`,
+    );
   });
 });

@@ -129,7 +129,9 @@ test("who tells otherwise once the commit is written, and not applied by all, is
     async (control, [, other]) => {
       expect(control.status().step).toBe(0);
       const told = other!.tell(control);
-      await expect(told).rejects.toMatchObject({ code: "different_completion" }); // prettier-ignore
+      await expect(told).rejects.toMatchObject({
+        code: "different_completion",
+      });
     },
     "apply",
   );

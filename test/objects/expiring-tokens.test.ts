@@ -75,7 +75,10 @@ test("between lease and push: neither is taken, nothing is stored, and others co
   expire();
   await expect(guest.pushFor(lease!, TRUE)).rejects.toMatchObject(REFUSED);
   await expect(guest.complete(lease!)).rejects.toMatchObject(REFUSED);
-  expect(await pushesOf(owner)).toEqual([[0, 0], [0, 0]]); // prettier-ignore
+  expect(await pushesOf(owner)).toEqual([
+    [0, 0],
+    [0, 0],
+  ]);
   expect((await owner.run.step(0)).microbatches).toEqual([]);
   await owner.reach(1);
   await expectUnharmed(owner);
@@ -89,9 +92,15 @@ test.each([TRUE, FALSE])(
     await guest.pushFor(lease!, value);
     expire();
     await expect(guest.complete(lease!, value)).rejects.toMatchObject(REFUSED);
-    expect(await pushesOf(owner)).toEqual([[1, 1], [1, 1]]); // prettier-ignore
+    expect(await pushesOf(owner)).toEqual([
+      [1, 1],
+      [1, 1],
+    ]);
     await owner.reach(1);
-    expect(await pushesOf(owner)).toEqual([[4, 0], [4, 0]]); // prettier-ignore
+    expect(await pushesOf(owner)).toEqual([
+      [4, 0],
+      [4, 0],
+    ]);
     for (const { authors } of (await owner.run.step(0)).microbatches)
       expect(authors).toEqual(["owner.scripted"]);
     await expectUnharmed(owner);

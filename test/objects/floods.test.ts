@@ -103,11 +103,17 @@ test("completions of all microbatches without a push cost the token its place, a
   const [token] = await honest.run.joinTokens();
   expect(token!.state).toBe("quarantined");
   const again = () =>
-    expect(named(flood, "more").run.lease(flood.identity)).rejects.toMatchObject({ code: "forbidden" }); // prettier-ignore
+    expect(
+      named(flood, "more").run.lease(flood.identity),
+    ).rejects.toMatchObject({ code: "forbidden" });
   const done = await train(honest, again);
   expect(done).toBe(STEPS * MICROBATCHES);
   await expectTrue(honest);
-  expect(await countedEvents(honest)).toMatchObject({ conflict: MICROBATCHES, author: 1, step: STEPS }); // prettier-ignore
+  expect(await countedEvents(honest)).toMatchObject({
+    conflict: MICROBATCHES,
+    author: 1,
+    step: STEPS,
+  });
 });
 
 test("one completion again and again, and completions without a lease, leave one word", async () => {
@@ -119,7 +125,9 @@ test("one completion again and again, and completions without a lease, leave one
     expect((await flood.complete(lease!)).duplicate).toBe(round > 0);
   const forged = { ...lease!, index: (lease!.index + 1) % MICROBATCHES };
   for (let round = 0; round < 100; round++)
-    await expect(flood.complete(forged)).rejects.toMatchObject({ code: "no_lease" }); // prettier-ignore
+    await expect(flood.complete(forged)).rejects.toMatchObject({
+      code: "no_lease",
+    });
   expect((await honest.run.step(0)).microbatches).toHaveLength(1);
   await flood.run.leave(flood.identity);
   await train(honest);
@@ -133,7 +141,10 @@ test("pushes without a lease are not read, and leave nothing", async () => {
   const honest = await start();
   const flood = await honest.stranger("flood");
   const { lease } = await flood.run.lease(flood.identity);
-  const [frame, headers] = [await flood.frame(0, 0, 0, FALSE), { Authorization: `Bearer ${flood.token}` }]; // prettier-ignore
+  const [frame, headers] = [
+    await flood.frame(0, 0, 0, FALSE),
+    { Authorization: `Bearer ${flood.token}` },
+  ];
   const push = async (key: string | undefined, microbatch: number) => {
     const path = `/v1/runs/${honest.run.run}/shards/0/gradients/0/${microbatch}`;
     const sent = key === undefined ? headers : { ...headers, "Lease-Key": key };
@@ -170,7 +181,9 @@ test("pushes with leases that are never completed are one a microbatch, whatever
   await expect(refused).rejects.toMatchObject({ code: "different_bytes" });
   for (const shard of [0, 1])
     expect(await rowsOf(honest, shard, "pushes")).toBe(0);
-  await expect(by.pushFor(lease, FALSE)).rejects.toMatchObject({ code: "forbidden" }); // prettier-ignore
+  await expect(by.pushFor(lease, FALSE)).rejects.toMatchObject({
+    code: "forbidden",
+  });
   expect(await train(honest)).toBe(STEPS * MICROBATCHES + 1);
   await expectTrue(honest);
   for (const shard of [0, 1])

@@ -53,7 +53,11 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
   const trainer = await startScripted(config);
   await trainer.reach(3);
   const stub = stubOf(trainer.status);
-  const momenta = () => query(trainer, "SELECT hex(value) FROM snapshots WHERE part = 'matrix.momentum'"); // prettier-ignore
+  const momenta = () =>
+    query(
+      trainer,
+      "SELECT hex(value) FROM snapshots WHERE part = 'matrix.momentum'",
+    );
   const before = await momenta();
   await runInDurableObject(stub, (_object, { storage: { sql } }) => {
     const part = (name: string): Uint8Array =>
@@ -68,7 +72,11 @@ test("a snapshot with moments for the whole shard, of schema version 2, goes on 
     const momentum = part("matrix.momentum");
     const store = (name: string, parts: Uint8Array[]): void => {
       const value = new Uint8Array(parts.flatMap((bytes) => [...bytes]));
-      sql.exec("INSERT INTO snapshots SELECT version, ?, 0, ? FROM snapshot_pointer", name, value); // prettier-ignore
+      sql.exec(
+        "INSERT INTO snapshots SELECT version, ?, 0, ? FROM snapshot_pointer",
+        name,
+        value,
+      );
     };
     store("m", [momentum, part("embedding.m"), part("vector.m")]);
     store("v", [momentum.fill(7), part("embedding.v"), part("vector.v")]);
@@ -203,7 +211,8 @@ test("a large log brings the snapshot forward: it stays below 16 MiB and one ste
   const stepBytes = 16 * 4 * trainer.status.parameters;
   const logBytes = () =>
     query(trainer, "SELECT COALESCE(SUM(LENGTH(payload)), 0) FROM slices");
-  const snapshotStep = () => query(trainer, "SELECT step FROM snapshot_pointer"); // prettier-ignore
+  const snapshotStep = () =>
+    query(trainer, "SELECT step FROM snapshot_pointer");
   await trainer.reach(1);
   // The last step that has room. Nobody commits another: it is written between two commits.
   const last = Math.ceil(limit / (await logBytes())) - 1;

@@ -71,7 +71,12 @@ test("a checkpoint that is being read breaks off when its run is removed or goes
   const removed = await open("again");
   await owner.run.setState("cancelled");
   await owner.run.remove();
-  const { run, status } = await startRun({ run: "again", dataset, seed: 9, gradientDtype: "f32" }); // prettier-ignore
+  const { run, status } = await startRun({
+    run: "again",
+    dataset,
+    seed: 9,
+    gradientDtype: "f32",
+  });
   const other = new ScriptedTrainer(run, status);
   await other.reach(3);
   expect(await read(await open("again"))).toBeGreaterThan(0);
@@ -87,7 +92,9 @@ test.each(["safetensors", "hf", "gguf", "gguf-mxfp4"])(
   async (format) => {
     const { run } = await startScripted({ steps: 5 });
     const getByName = (name: string) => {
-      const shard = bindings.PARAMETER_SHARD.getByName(name) as unknown as ShardStub; // prettier-ignore
+      const shard = bindings.PARAMETER_SHARD.getByName(
+        name,
+      ) as unknown as ShardStub;
       return {
         pinned: async (...args: Parameters<ShardStub["pinned"]>) => {
           await run.rewind(0);
@@ -127,7 +134,10 @@ test("amid the bytes, reading an export fails with what its run says: it was rew
   await owner.reach(4);
   await whole();
 
-  const readings = await Promise.all([begin({ state: "full" }), begin({ format: "hf" })]); // prettier-ignore
+  const readings = await Promise.all([
+    begin({ state: "full" }),
+    begin({ format: "hf" }),
+  ]);
   // Step 4 comes again, and is another.
   expect((await run.rewind(3)).step).toBe(2);
   while ((await run.status()).step < 4) await owner.doLease(77);
@@ -142,7 +152,11 @@ test("amid the bytes, reading an export fails with what its run says: it was rew
   const ofAnother = await begin();
   await run.remove();
   await expect(ofRemoved()).rejects.toMatchObject({ code: "run_not_found" });
-  await startRun({ run: "again", dataset: owner.status.config.dataset.name, seed: 9 }); // prettier-ignore
+  await startRun({
+    run: "again",
+    dataset: owner.status.config.dataset.name,
+    seed: 9,
+  });
   await expect(ofAnother()).rejects.toThrow(
     "another has its id; request the checkpoint again",
   );

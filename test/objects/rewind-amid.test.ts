@@ -64,7 +64,14 @@ test.each([0, 2])(
     const { env, asked, letGo } = heldShards("prepare");
     await withControl(owner.run, env, async (control) => {
       const { kind, index, key } = lease!;
-      const completing = control.desk.complete("owner", kind, 2, index, told, key); // prettier-ignore
+      const completing = control.desk.complete(
+        "owner",
+        kind,
+        2,
+        index,
+        told,
+        key,
+      );
       await asked;
       const rewinding = control.rewind(step);
       // It waits for the commit: nothing is taken back under its feet.
@@ -78,7 +85,9 @@ test.each([0, 2])(
       Array.from({ length: step }, (_, each) => each),
     );
     await owner.reach(4);
-    expect(await outcomeOf(owner.run)).toEqual(await calmOutcome(datasetOf(owner))); // prettier-ignore
+    expect(await outcomeOf(owner.run)).toEqual(
+      await calmOutcome(datasetOf(owner)),
+    );
   },
 );
 
@@ -100,22 +109,33 @@ test.each([0, 1])(
             : (Reflect.get(object, method) as unknown),
       });
     };
-    const env = { ...bindings, PARAMETER_SHARD: { getByName } } as unknown as ObjectBindings; // prettier-ignore
+    const env = {
+      ...bindings,
+      PARAMETER_SHARD: { getByName },
+    } as unknown as ObjectBindings;
     await withControl(owner.run, env, async (control) => {
       await expect(control.rewind(step)).rejects.toThrow(
         "Expected to be alive",
       );
     });
     for (const { index } of owner.status.shards)
-      await evictDurableObject(bindings.PARAMETER_SHARD.getByName(`${owner.run.run}/${index}`)); // prettier-ignore
+      await evictDurableObject(
+        bindings.PARAMETER_SHARD.getByName(`${owner.run.run}/${index}`),
+      );
     // Of before: its key is void, whether its shard has heard or not yet.
-    await expect(owner.complete(before)).rejects.toMatchObject({ code: "no_lease" }); // prettier-ignore
+    await expect(owner.complete(before)).rejects.toMatchObject({
+      code: "no_lease",
+    });
     const { lease } = await owner.run.lease(owner.identity);
     expect(lease).toMatchObject({ step, rewinds: 1 });
     expect((await owner.run.pull(deaf, step, { rewinds: 1 })).step).toBe(step);
-    await expect(owner.pushFor({ ...before, step }, 0.5)).rejects.toMatchObject({ code: "no_lease" }); // prettier-ignore
+    await expect(owner.pushFor({ ...before, step }, 0.5)).rejects.toMatchObject(
+      { code: "no_lease" },
+    );
     await owner.reach(4);
-    expect(await outcomeOf(owner.run)).toEqual(await calmOutcome(datasetOf(owner))); // prettier-ignore
+    expect(await outcomeOf(owner.run)).toEqual(
+      await calmOutcome(datasetOf(owner)),
+    );
   },
 );
 
@@ -126,13 +146,19 @@ test.each([
   "while %s reads a push: its key has become void, whether the step is there again or not",
   async (_what, subtree) => {
     const owner = await startScripted({ ...CONFIG, microbatches: 4, subtree });
-    for (const [at, to] of [[1, 0], [1, 1]] as const) {
+    for (const [at, to] of [
+      [1, 0],
+      [1, 1],
+    ] as const) {
       await owner.reach(at);
       const { lease } = await owner.run.lease(owner.identity);
       const frame = await owner.frame(0, at, lease!.index, 77);
       const { readable, writable } = new FixedLengthStream(frame.length);
       const path = `/v1/runs/${owner.run.run}/shards/0/gradients/${at}/${lease!.index}`;
-      const headers = { "Lease-Key": lease!.key, "Content-Length": `${frame.length}` };
+      const headers = {
+        "Lease-Key": lease!.key,
+        "Content-Length": `${frame.length}`,
+      };
       const answer = call("PUT", path, readable, headers);
       const writer = writable.getWriter();
       await writer.write(frame.subarray(0, 1000));
@@ -143,37 +169,54 @@ test.each([
     }
     await owner.reach(4);
     for (const { gradNorm } of (await owner.run.metrics()).slice(0, 4))
-      expect(gradNorm!).toBeLessThanOrEqual(0.5 * Math.sqrt(owner.status.parameters));
+      expect(gradNorm!).toBeLessThanOrEqual(
+        0.5 * Math.sqrt(owner.status.parameters),
+      );
   },
-); // prettier-ignore
+);
 
-test.each([1, 2])("while trainers hold leases and push, at times that nobody chose (%i): they go on by themselves, to the bytes of a run that never went back", async (seed) => {
-  const plain = await startRun({ ...CONFIG, steps: 6, microbatches: 4 });
-  await finish(plain.run);
-  const dataset = plain.status.config.dataset.name;
-  const { run } = await startRun({ ...CONFIG, steps: 6, dataset, microbatches: 4, subtree: seed > 1 ? 2 : undefined }); // prettier-ignore
-  const training = finish(run, ["one", "two"]);
-  const random = uniform(seed);
-  let rewinds = 0;
-  for (; rewinds < 3; rewinds++) {
-    const least = 1 + Math.floor(4 * random());
-    const state = await vi.waitUntil(async () => {
-      const { step, state } = await run.status();
-      return step >= least || state !== "running" ? state : false;
-    }, { timeout: 60_000, interval: 5 }); // prettier-ignore
-    if (state !== "running") break;
-    await new Promise((resolve) => setTimeout(resolve, 60 * random()));
-    const back = run.rewind(Math.floor(least * random()));
-    // It may have ended meanwhile.
-    const refused = await back.then(() => null, (error: { code: string }) => error.code); // prettier-ignore
-    if (refused !== null) {
-      expect(refused).toBe("wrong_state");
-      break;
+test.each([1, 2])(
+  "while trainers hold leases and push, at times that nobody chose (%i): they go on by themselves, to the bytes of a run that never went back",
+  async (seed) => {
+    const plain = await startRun({ ...CONFIG, steps: 6, microbatches: 4 });
+    await finish(plain.run);
+    const dataset = plain.status.config.dataset.name;
+    const { run } = await startRun({
+      ...CONFIG,
+      steps: 6,
+      dataset,
+      microbatches: 4,
+      subtree: seed > 1 ? 2 : undefined,
+    });
+    const training = finish(run, ["one", "two"]);
+    const random = uniform(seed);
+    let rewinds = 0;
+    for (; rewinds < 3; rewinds++) {
+      const least = 1 + Math.floor(4 * random());
+      const state = await vi.waitUntil(
+        async () => {
+          const { step, state } = await run.status();
+          return step >= least || state !== "running" ? state : false;
+        },
+        { timeout: 60_000, interval: 5 },
+      );
+      if (state !== "running") break;
+      await new Promise((resolve) => setTimeout(resolve, 60 * random()));
+      const back = run.rewind(Math.floor(least * random()));
+      // It may have ended meanwhile.
+      const refused = await back.then(
+        () => null,
+        (error: { code: string }) => error.code,
+      );
+      if (refused !== null) {
+        expect(refused).toBe("wrong_state");
+        break;
+      }
     }
-  }
-  expect(rewinds).toBeGreaterThan(0);
-  await training;
-  expect((await run.status()).state).toBe("finished");
-  expect(await outcomeOf(run)).toEqual(await outcomeOf(plain.run));
-  expect((await run.joinTokens()).map(({ state }) => state)).toEqual([]);
-}); // prettier-ignore
+    expect(rewinds).toBeGreaterThan(0);
+    await training;
+    expect((await run.status()).state).toBe("finished");
+    expect(await outcomeOf(run)).toEqual(await outcomeOf(plain.run));
+    expect((await run.joinTokens()).map(({ state }) => state)).toEqual([]);
+  },
+);

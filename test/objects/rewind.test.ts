@@ -51,7 +51,9 @@ test("of n snapshots about log2 n are kept, none that was dropped is wanted agai
     const kept = keptOf(latest, 3);
     expect(kept.length).toBeLessThanOrEqual(4 + Math.log2(1 + latest / 3));
     // The one of `latest` is new.
-    expect(kept.filter((step) => step !== latest && !before.has(step))).toEqual([]); // prettier-ignore
+    expect(kept.filter((step) => step !== latest && !before.has(step))).toEqual(
+      [],
+    );
     expect(kept).toContain(0);
     if (latest > 3) expect(kept).toContain(3 * (Math.floor(latest / 3) - 1));
     before = new Set(kept);
@@ -185,7 +187,13 @@ test("a checkpoint says what its steps came to, the same whoever trained; who to
     method: "PUT",
     body: (await past(plain, 2)) as Uint8Array<ArrayBuffer>,
   });
-  const resumed = await startRun({ steps: 4, dataset, from: folder, resume: true, shards: 2 }); // prettier-ignore
+  const resumed = await startRun({
+    steps: 4,
+    dataset,
+    from: folder,
+    resume: true,
+    shards: 2,
+  });
   await finish(resumed.run);
   expect((await resumed.run.metrics()).map((each) => each.results)).toEqual(
     (await plain.run.metrics()).slice(2).map((each) => each.results),
@@ -225,20 +233,40 @@ test("an audit computes any step of a run, and says which are true", async () =>
   await finish(run);
   const open = () => RecomputedRun.open(run);
   expect((await open()).states).toEqual([0, 4, 6]);
-  expect(await auditAll(await open())).toEqual({ last: 8, first: null, computed: 9 }); // prettier-ignore
-  expect(await auditStep(await open(), 5)).toEqual({ last: 5, first: null, computed: 2 }); // prettier-ignore
-  expect(await auditStep(await open(), 8)).toEqual({ last: 8, first: null, computed: 3 }); // prettier-ignore
-  expect(await probe(await open())).toEqual({ last: 8, first: null, computed: 4 }); // prettier-ignore
+  expect(await auditAll(await open())).toEqual({
+    last: 8,
+    first: null,
+    computed: 9,
+  });
+  expect(await auditStep(await open(), 5)).toEqual({
+    last: 5,
+    first: null,
+    computed: 2,
+  });
+  expect(await auditStep(await open(), 8)).toEqual({
+    last: 8,
+    first: null,
+    computed: 3,
+  });
+  expect(await probe(await open())).toEqual({
+    last: 8,
+    first: null,
+    computed: 4,
+  });
   await expect(auditStep(await open(), 9)).rejects.toThrow("up to 8");
   // From a state that somebody has, which must be the run's.
   const answer = await run.checkpoint({ state: "full", step: 4 });
   const bytes = new Uint8Array(await answer.arrayBuffer());
   const state = await checkpointBytes(bytes);
   expect(await (await open()).firstFalse(4, 5, state)).toBeNull();
-  await expect((await open()).firstFalse(5, 5, state)).rejects.toThrow("or of step 4"); // prettier-ignore
+  await expect((await open()).firstFalse(5, 5, state)).rejects.toThrow(
+    "or of step 4",
+  );
   const other = await startRun({ steps: 8, seed: 2 });
   const foreign = await RecomputedRun.open(other.run);
-  await expect(foreign.firstFalse(4, 4, state)).rejects.toThrow("of another config"); // prettier-ignore
+  await expect(foreign.firstFalse(4, 4, state)).rejects.toThrow(
+    "of another config",
+  );
 });
 
 test("an audit finds the first step of one who lies from some step on, and whose it is", async () => {
@@ -270,7 +298,10 @@ test("what an audit finds is taken back and trained again, and then it finds not
   const joined = await second.run.joinToken();
   const own = clientOf(worker, joined.token).run(second.run.run);
   const stop = new AbortController();
-  const lying = new RunTrainer(faulty(own, (step) => step >= 4), { trainer: "liar", bootId: "a", fingerprint: FINGERPRINT }); // prettier-ignore
+  const lying = new RunTrainer(
+    faulty(own, (step) => step >= 4),
+    { trainer: "liar", bootId: "a", fingerprint: FINGERPRINT },
+  );
   await lying.train({
     signal: stop.signal,
     onCompleted: ({ step }) => step === 5 && stop.abort(),
@@ -302,9 +333,22 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
   });
   // What the edge tells of a step is changed on its way.
   const telling = (change: Partial<RunClient>) => {
-    const passed = (name: keyof RunClient) => [name, (...given: unknown[]) => (run[name] as (...all: unknown[]) => unknown)(...given)] as const; // prettier-ignore
-    const all = (["states", "status", "metrics", "step", "checkpoint", "tokens"] as const).map(passed); // prettier-ignore
-    return RecomputedRun.open(Object.assign(Object.create(run) as RunClient, Object.fromEntries(all), change)); // prettier-ignore
+    const passed = (name: keyof RunClient) =>
+      [
+        name,
+        (...given: unknown[]) =>
+          (run[name] as (...all: unknown[]) => unknown)(...given),
+      ] as const;
+    const all = (
+      ["states", "status", "metrics", "step", "checkpoint", "tokens"] as const
+    ).map(passed);
+    return RecomputedRun.open(
+      Object.assign(
+        Object.create(run) as RunClient,
+        Object.fromEntries(all),
+        change,
+      ),
+    );
   };
   const metrics = await run.metrics();
   const better = metrics.map((each) => ({ ...each, valLoss: 0.1 }));
@@ -329,7 +373,9 @@ test("an audit sees a false loss of an evaluation, of the last one too, and what
   const before = { ...record.commit!.before, results: "0".repeat(64) };
   const begun = await tellingStep({ commit: { ...record.commit!, before } });
   expect((await begun.firstUnlinked())?.step).toBe(1);
-  const unlike = metrics.map((each) => each.step === 1 ? { ...each, chain: "0".repeat(64) } : each); // prettier-ignore
+  const unlike = metrics.map((each) =>
+    each.step === 1 ? { ...each, chain: "0".repeat(64) } : each,
+  );
   const measured = await telling({ metrics: () => Promise.resolve(unlike) });
   expect((await measured.firstUnlinked())?.step).toBe(1);
   // Each alone is enough: the gradient's digest, the loss sum, the counts.

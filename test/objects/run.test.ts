@@ -138,7 +138,13 @@ test("an idle trainer computes what one holds of whom nothing is known, and the 
   expect(await idle.complete(own.lease!)).toMatchObject({ duplicate: false });
   // The one that is late has the same bytes, and goes on.
   const digests = await idle.digests(lease!, 0.5);
-  const late = { trainer: "other", bootId: "boot", lossSum: 64, tokens: 64, digests }; // prettier-ignore
+  const late = {
+    trainer: "other",
+    bootId: "boot",
+    lossSum: 64,
+    tokens: 64,
+    digests,
+  };
   expect(await idle.run.complete(lease!, late)).toMatchObject({
     duplicate: true,
     lease: { step: 2 },
@@ -178,7 +184,9 @@ test("who asks for a lease ahead has it with the next one", async () => {
   expect(answer).toMatchObject({ lease: { index: 1 }, ahead: { index: 2 } });
   // Each has a key of its own.
   await one.pushFor(answer.ahead!, 0.5);
-  expect(await one.complete(answer.ahead!)).toMatchObject({ lease: answer.lease }); // prettier-ignore
+  expect(await one.complete(answer.ahead!)).toMatchObject({
+    lease: answer.lease,
+  });
 
   const two = new ScriptedTrainer(one.run, one.status, "two");
   expect(await ahead(two)).toEqual([3, undefined]);
@@ -463,7 +471,14 @@ test("an event log keeps the latest of each kind: none drives out another's", as
     const log = new EventLog(state.storage.sql);
     log.append({ type: "state", state: "running" });
     for (let step = 0; step < 1100; step++) {
-      log.append({ type: "evaluation", step, valLoss: 1, valNatsPerByte: 1, tokens: 1, bytes: 1 }); // prettier-ignore
+      log.append({
+        type: "evaluation",
+        step,
+        valLoss: 1,
+        valNatsPerByte: 1,
+        tokens: 1,
+        bytes: 1,
+      });
       log.append({
         type: "conflict",
         kind: "train",
@@ -477,7 +492,12 @@ test("an event log keeps the latest of each kind: none drives out another's", as
   });
   const counts: Record<string, number> = {};
   for (const { type } of events) counts[type] = (counts[type] ?? 0) + 1;
-  expect(counts).toEqual({ state: 1, evaluation: 1000, conflict: 200, trainer: 500 }); // prettier-ignore
+  expect(counts).toEqual({
+    state: 1,
+    evaluation: 1000,
+    conflict: 200,
+    trainer: 500,
+  });
   const ids = events.map(({ id }: RunEvent) => id);
   expect(ids).toEqual(ids.toSorted((a, b) => a - b));
   expect(ids.at(-1)).toBe(3301);

@@ -184,8 +184,15 @@ test("a lease lasts four times what is typical: the lower median, of the kind or
   expect(paceOf({ one: 1e9 }).leaseMs("train")).toBe(600_000);
   const trained = [{ author: "one", usual: { train: 3000 } }];
   // Many may share a token, and one of another be much faster.
-  const crowd = [...trained, ...trained, { author: "two", usual: { train: 1 } }]; // prettier-ignore
-  const shared = new Pace(() => undefined, () => crowd); // prettier-ignore
+  const crowd = [
+    ...trained,
+    ...trained,
+    { author: "two", usual: { train: 1 } },
+  ];
+  const shared = new Pace(
+    () => undefined,
+    () => crowd,
+  );
   expect(shared.leaseMs("train")).toBe(12_000);
   expect(
     new Pace(
@@ -246,7 +253,10 @@ test("who is drawn for a second word computes it before all else, who holds it o
 test("so many are drawn as are wanted, and who is late, or put out, makes room for one more", () => {
   const work = workOf(0);
   const first = { kind: "train", index: 0 } as const;
-  const there = ["a", "b", "c", "d", "e"].map((name) => ({ name, author: name })); // prettier-ignore
+  const there = ["a", "b", "c", "d", "e"].map((name) => ({
+    name,
+    author: name,
+  }));
   const pace = paceOf({ a: 100, b: 100, c: 200, d: 100, e: 100 });
   const all = (nowMs: number) => {
     const drawn: string[] = [];
@@ -295,7 +305,10 @@ test("who is drawn gets it before what nobody has", () => {
 test("of an author with several trainers the slowest is waited for, one computes it, and all are given up", () => {
   const work = workOf(0);
   const first = { kind: "train", index: 0 } as const;
-  const there = [one, two].map(({ trainer }) => ({ name: trainer, author: "both" })); // prettier-ignore
+  const there = [one, two].map(({ trainer }) => ({
+    name: trainer,
+    author: "both",
+  }));
   const pace = paceOf({ one: 100, two: 200, three: 200 });
   work.ask(first, 1, ["zero"], 0.4);
   expect(work.draw(first, there, 0, pace)).toBe("both");
@@ -331,7 +344,10 @@ test("drawn are those of whom something is expected, before others, in an order 
     const seed = random();
     const pace = paceOf({ one: 100, three: 100 });
     const work = workOf();
-    const there = ["a", "b", "three", "z"].map((name) => ({ name, author: name })); // prettier-ignore
+    const there = ["a", "b", "three", "z"].map((name) => ({
+      name,
+      author: name,
+    }));
     const first = { kind: "train", index: 0 } as const;
     const draw = (nowMs: number) => work.draw(first, there, nowMs, pace)!;
     work.ask(first, 1, ["one"], seed);

@@ -167,7 +167,9 @@ test("two that lie alike beside two that do not are a tie: the run waits and say
   await tell(three!, 0, TRUE);
   await tell(two!, 0, FALSE);
   // Nothing is decided while the fourth could turn it.
-  expect((await owner.run.joinTokens()).every(({ state }) => state === "active")).toBe(true); // prettier-ignore
+  expect(
+    (await owner.run.joinTokens()).every(({ state }) => state === "active"),
+  ).toBe(true);
   await tell(four!, 0, TRUE);
   await evictDurableObject(bindings.RUN.getByName(owner.run.run));
   await owner.reach(1);
@@ -261,43 +263,61 @@ test.each([
   ["revoked", undefined],
   ["quarantined", undefined],
   ["revoked", 2],
-] as const)("a token that is %s between its push and its completion and reinstated, with subtree %s, is no liar: what it pushed is void, and it computes again", async (state, subtree) => {
-  const owner = await startScripted({ steps: 2, shards: 2, subtree });
-  const guest = await owner.stranger("guest");
-  const id = idOf(guest);
-  const { lease } = await guest.run.lease(guest.identity);
-  await guest.pushFor(lease!, TRUE);
-  if (state === "revoked") await owner.run.setTokenState(id, "revoked");
-  else {
-    const other = { ...(await leaseOf(guest, 3)) };
-    await guest.pushFor(other, FALSE);
-    await expect(guest.pushFor(other, TRUE)).rejects.toMatchObject({ code: "different_bytes" }); // prettier-ignore
-  }
-  await owner.run.setTokenState(id, "active");
-  // Also if it pushes again under the key of before, or the run was evicted.
-  await guest.pushFor(lease!, TRUE);
-  await evictDurableObject(bindings.RUN.getByName(owner.run.run));
-  await expect(guest.complete(lease!, TRUE)).rejects.toMatchObject({
-    code: "no_lease",
-    message: `Expected the key of a lease since "${id}" was reinstated, got an earlier one, whose push is void`,
-  });
-  const forged = lease!.key.split(":");
-  for (const times of ["1", "01"])
-    await expect(
-      guest.complete({ ...lease!, key: [...forged.slice(0, 2), forged[2] ?? "", times].join(":") }, TRUE),
-    ).rejects.toMatchObject({ code: "no_lease", message: expect.stringContaining("got another") as string });
-  await guest.reach(2);
-  await expectTrue(owner);
-  expect((await owner.run.joinTokens())[0]!.state).toBe("active");
-  // What it is told of later counts as before.
-  await expect(guest.complete(lease!, TRUE)).resolves.toMatchObject({ duplicate: true });
-  const lines = (await told(owner)).filter((line) => !line.startsWith("waiting"));
-  expect(lines).toEqual([
-    ...(state === "quarantined" ? [`conflict train 0.3 ${id}`] : []),
-    `${id} ${state}`,
-    `${id} active`,
-  ]);
-}); // prettier-ignore
+] as const)(
+  "a token that is %s between its push and its completion and reinstated, with subtree %s, is no liar: what it pushed is void, and it computes again",
+  async (state, subtree) => {
+    const owner = await startScripted({ steps: 2, shards: 2, subtree });
+    const guest = await owner.stranger("guest");
+    const id = idOf(guest);
+    const { lease } = await guest.run.lease(guest.identity);
+    await guest.pushFor(lease!, TRUE);
+    if (state === "revoked") await owner.run.setTokenState(id, "revoked");
+    else {
+      const other = { ...(await leaseOf(guest, 3)) };
+      await guest.pushFor(other, FALSE);
+      await expect(guest.pushFor(other, TRUE)).rejects.toMatchObject({
+        code: "different_bytes",
+      });
+    }
+    await owner.run.setTokenState(id, "active");
+    // Also if it pushes again under the key of before, or the run was evicted.
+    await guest.pushFor(lease!, TRUE);
+    await evictDurableObject(bindings.RUN.getByName(owner.run.run));
+    await expect(guest.complete(lease!, TRUE)).rejects.toMatchObject({
+      code: "no_lease",
+      message: `Expected the key of a lease since "${id}" was reinstated, got an earlier one, whose push is void`,
+    });
+    const forged = lease!.key.split(":");
+    for (const times of ["1", "01"])
+      await expect(
+        guest.complete(
+          {
+            ...lease!,
+            key: [...forged.slice(0, 2), forged[2] ?? "", times].join(":"),
+          },
+          TRUE,
+        ),
+      ).rejects.toMatchObject({
+        code: "no_lease",
+        message: expect.stringContaining("got another") as string,
+      });
+    await guest.reach(2);
+    await expectTrue(owner);
+    expect((await owner.run.joinTokens())[0]!.state).toBe("active");
+    // What it is told of later counts as before.
+    await expect(guest.complete(lease!, TRUE)).resolves.toMatchObject({
+      duplicate: true,
+    });
+    const lines = (await told(owner)).filter(
+      (line) => !line.startsWith("waiting"),
+    );
+    expect(lines).toEqual([
+      ...(state === "quarantined" ? [`conflict train 0.3 ${id}`] : []),
+      `${id} ${state}`,
+      `${id} active`,
+    ]);
+  },
+);
 
 test("a token opens the run that it was issued for, not one that has its id later, and reads that run's dataset only", async () => {
   const owner = await startScripted({ run: "again" });
@@ -414,7 +434,10 @@ test("with redundancy 3 two are drawn at once once the first has told, and nobod
     for (const each of [third!, last!])
       expect((await tellEvaluation(each)).lease).toBeNull();
     for (const each of [one!, two!])
-      expect((await tellEvaluation(each)).lease).toMatchObject({ kind: "train", index: 0 }); // prettier-ignore
+      expect((await tellEvaluation(each)).lease).toMatchObject({
+        kind: "train",
+        index: 0,
+      });
     await tell(third!, 0, TRUE);
     await tell(last!, 0, TRUE);
     vi.setSystemTime(Date.now() + 2 * USUAL_MS);
@@ -445,7 +468,9 @@ test("a token that was revoked stays so, whatever comes of it that was on its wa
   expect((await owner.run.joinTokens())[0]!.state).toBe("revoked");
 
   const { id } = await owner.run.joinToken({ expiresInMs: 1 });
-  await vi.waitUntil(async () => (await owner.run.joinTokens())[1]!.expiresMs! < Date.now()); // prettier-ignore
+  await vi.waitUntil(
+    async () => (await owner.run.joinTokens())[1]!.expiresMs! < Date.now(),
+  );
   await expect(owner.run.setTokenState(id, "active")).rejects.toMatchObject({
     code: "wrong_state",
   });
@@ -455,7 +480,11 @@ test("a token that was revoked stays so, whatever comes of it that was on its wa
 test("verify has the run's secret choose its share, the same whenever it is asked", async () => {
   const keys = { creation: "c", secret: "s" };
   const required = (verify: number, index: number, secret = "s") =>
-    verificationOf({ verify }, { ...keys, secret }, { kind: "train", step: index >> 6, index: index & 63 }); // prettier-ignore
+    verificationOf(
+      { verify },
+      { ...keys, secret },
+      { kind: "train", step: index >> 6, index: index & 63 },
+    );
   const chosen = async (verify: number, secret = "s") => {
     const found = [];
     for (let index = 0; index < 2000; index++)
@@ -482,7 +511,11 @@ test("verify has the run's secret choose its share, the same whenever it is aske
   for (const way of ways) {
     const row: number[] = [];
     for (let i = 0; i < 64; i++) {
-      const { required, seed } = await verificationOf({ verify: 0.25 }, keys, way(i)); // prettier-ignore
+      const { required, seed } = await verificationOf(
+        { verify: 0.25 },
+        keys,
+        way(i),
+      );
       row.push(required);
       if (seed !== null) seeds.push(seed);
     }
@@ -503,14 +536,25 @@ test("where there is no secret yet, no key opens anything, also one that is sign
 });
 
 test("whom the run asks is drawn by its secret and the microbatch, whatever asks for more words than one", async () => {
-  const asked = (config: { verify?: number; redundancy?: number }, index = 0, kind: "train" | "eval" = "train", secret = "s", step = 0) =>
-    verificationOf(config, { creation: "c", secret }, { kind, step, index }); // prettier-ignore
+  const asked = (
+    config: { verify?: number; redundancy?: number },
+    index = 0,
+    kind: "train" | "eval" = "train",
+    secret = "s",
+    step = 0,
+  ) => verificationOf(config, { creation: "c", secret }, { kind, step, index });
   const { seed } = await asked({ verify: 1 });
   expect(seed).toBeGreaterThanOrEqual(0);
   expect(seed).toBeLessThan(1);
   expect(await asked({ redundancy: 2 })).toEqual({ required: 2, seed });
-  expect(await asked({ verify: 1, redundancy: 3 })).toEqual({ required: 3, seed }); // prettier-ignore
-  expect(await asked({ verify: 0.0001, redundancy: 3 })).toEqual({ required: 3, seed }); // prettier-ignore
+  expect(await asked({ verify: 1, redundancy: 3 })).toEqual({
+    required: 3,
+    seed,
+  });
+  expect(await asked({ verify: 0.0001, redundancy: 3 })).toEqual({
+    required: 3,
+    seed,
+  });
   expect(await asked({ redundancy: 1 })).toEqual({ required: 1, seed: null });
   const other = [
     await asked({ redundancy: 2 }, 1),
@@ -523,9 +567,16 @@ test("whom the run asks is drawn by its secret and the microbatch, whatever asks
 
 /** Whether who lied is put out, once all have told. */
 function isOutvoted(authors: readonly string[], liars: number): boolean {
-  const ballots = authors.map((author, n) => ({ author, says: n < liars ? "lie" : "truth", counts: false })); // prettier-ignore
+  const ballots = authors.map((author, n) => ({
+    author,
+    says: n < liars ? "lie" : "truth",
+    counts: false,
+  }));
   const verdict = verdictOf(ballots, 2, 0);
-  return "liars" in verdict && verdict.liars.join() === authors.slice(0, liars).join(); // prettier-ignore
+  return (
+    "liars" in verdict &&
+    verdict.liars.join() === authors.slice(0, liars).join()
+  );
 }
 
 /**
@@ -541,7 +592,10 @@ async function isFound(
   const keys = { creation: "c", secret };
   const asked = await verificationOf(config, keys, leased);
   const usual = { train: 100 };
-  const pace = new Pace(() => usual, () => [{ author: "", usual }]); // prettier-ignore
+  const pace = new Pace(
+    () => usual,
+    () => [{ author: "", usual }],
+  );
   const work = new StepLeases(leased.step, [leased]);
   const authors = Array.from({ length: all }, (_, n) => `c-${n}`);
   const told = [{ author: authors[0]!, says: "lie", counts: true }];
@@ -552,7 +606,8 @@ async function isFound(
   while (work.isDrawDue(leased, 0)) work.draw(leased, there, 0, pace);
   for (const { author } of there) {
     const isLiar = authors.indexOf(author) < liars;
-    const isAsked = work.take({ trainer: author, bootId: "b", author }, 0, pace) !== null; // prettier-ignore
+    const isAsked =
+      work.take({ trainer: author, bootId: "b", author }, 0, pace) !== null;
     const counts = work.isDrawn(leased, author);
     expect(counts).toBe(isAsked);
     if (isAsked && !isLiar) return isOutvoted(authors, liars);
@@ -593,7 +648,11 @@ test.each([
       let isOut = false;
       for (let lie = 0; lie < steps * perStep && !isOut; lie++) {
         if (random() >= share) continue;
-        const leased = { kind: "train", step: Math.floor(lie / perStep), index: lie % perStep } as const; // prettier-ignore
+        const leased = {
+          kind: "train",
+          step: Math.floor(lie / perStep),
+          index: lie % perStep,
+        } as const;
         isOut = await isFound(config, tokens, `trial ${trial}`, leased);
       }
       if (isOut) found++;
@@ -625,7 +684,12 @@ const USUAL_MS = 5_000;
 async function startVerified(
   asked: { verify?: number; redundancy?: number } = { verify: 1 },
 ) {
-  const owner = await startScripted({ steps: 1, ...asked, microbatches: 1, evaluation: { interval: 2, microbatches: 1 } }); // prettier-ignore
+  const owner = await startScripted({
+    steps: 1,
+    ...asked,
+    microbatches: 1,
+    evaluation: { interval: 2, microbatches: 1 },
+  });
   const [first, ...others] = await Promise.all(
     ["one", "two", "three", "four", "five"].map((name) => owner.stranger(name)),
   );
@@ -633,11 +697,19 @@ async function startVerified(
   for (const each of [first!, ...others]) await tellEvaluation(each);
   const stub = bindings.RUN.getByName(owner.run.run);
   const secret = await runInDurableObject(stub, (_object, { storage }) => {
-    storage.sql.exec("UPDATE trainers SET usual = ?", JSON.stringify({ train: USUAL_MS })); // prettier-ignore
-    return storage.sql.exec<{ secret: string }>("SELECT secret FROM run").one().secret; // prettier-ignore
+    storage.sql.exec(
+      "UPDATE trainers SET usual = ?",
+      JSON.stringify({ train: USUAL_MS }),
+    );
+    return storage.sql.exec<{ secret: string }>("SELECT secret FROM run").one()
+      .secret;
   });
   await evictDurableObject(stub);
-  const { seed } = await verificationOf(asked, { creation: "", secret }, { kind: "train", step: 0, index: 0 }); // prettier-ignore
+  const { seed } = await verificationOf(
+    asked,
+    { creation: "", secret },
+    { kind: "train", step: 0, index: 0 },
+  );
   /** Those who did not tell first, in the order in which they are drawn. */
   const drawn: typeof others = [];
   const draw = new SecondDraw("train", seed!);
@@ -645,7 +717,10 @@ async function startVerified(
     name: idOf(each),
     author: idOf(each),
   }));
-  const pace = new Pace(() => undefined, () => []); // prettier-ignore
+  const pace = new Pace(
+    () => undefined,
+    () => [],
+  );
   while (drawn.length < others.length) {
     const author = draw.draw(1, there, 100_000 * drawn.length, pace)!;
     drawn.push(others.find((each) => idOf(each) === author)!);
@@ -679,7 +754,12 @@ test("who is revoked, or under quarantine, is not drawn, and makes room at once 
   await tell(first, 0, TRUE);
   // It was drawn, and is put out by what it tells of an evaluation.
   const evaluated = { kind: "eval", step: 0, index: 0 } as const;
-  const key = await keyOf(owner.run.run, evaluated, two!.identity.trainer, idOf(two!)); // prettier-ignore
+  const key = await keyOf(
+    owner.run.run,
+    evaluated,
+    two!.identity.trainer,
+    idOf(two!),
+  );
   await expect(
     two!.complete({ ...evaluated, key, deadlineMs: 0 }, TRUE, 65),
   ).rejects.toMatchObject({ code: "different_completion" });
@@ -792,14 +872,20 @@ test("where one word suffices, that of who told otherwise stands once the first 
 test("a token that is there could turn a vote once, with however many trainers; who is outvoted by what it tells gets no lease for it", async () => {
   const { owner, first, drawn } = await startVerified({ redundancy: 4 });
   const [one, two, liar, idle] = drawn;
-  const sister = Object.assign(Object.create(Object.getPrototypeOf(idle!) as object) as typeof first, idle, { identity: { ...idle!.identity, trainer: "sister" } }); // prettier-ignore
+  const sister = Object.assign(
+    Object.create(Object.getPrototypeOf(idle!) as object) as typeof first,
+    idle,
+    { identity: { ...idle!.identity, trainer: "sister" } },
+  );
   await sister.run.lease(sister.identity);
   for (const each of [first, one!, two!]) await tell(each, 0, TRUE);
   expect((await owner.run.step(0)).commit).toBeNull();
   const { lease } = await tell(liar!, 0, FALSE);
   expect(lease).toBeNull();
   const tokens = await owner.run.joinTokens();
-  expect(tokens.find(({ id }) => id === idOf(liar!))!.state).toBe("quarantined"); // prettier-ignore
+  expect(tokens.find(({ id }) => id === idOf(liar!))!.state).toBe(
+    "quarantined",
+  );
 });
 
 test("a second word that nobody has asked for is not believed, how quick it ever comes, also after an eviction; who is drawn by the run's secret finds the lie", async () => {
@@ -812,7 +898,9 @@ test("a second word that nobody has asked for is not believed, how quick it ever
   // As all of them do that are there.
   await tell(accomplice!, 0, FALSE);
   expect((await owner.run.status()).step).toBe(0);
-  expect((await owner.run.joinTokens()).every(({ state }) => state === "active")).toBe(true); // prettier-ignore
+  expect(
+    (await owner.run.joinTokens()).every(({ state }) => state === "active"),
+  ).toBe(true);
   await present(asked!);
   await tell(asked!, 0, TRUE);
   expect(await told(owner)).toContain(`conflict train 0.0 ${idOf(asked!)}`);
@@ -862,7 +950,9 @@ test("a dispute that ends by who began it being put out has asked nobody: the se
   await expect(tell(sacrificed!, 0, FALSE)).rejects.toMatchObject({
     code: "different_bytes",
   });
-  expect((await owner.run.joinTokens()).map(({ state }) => state).toSorted()).toEqual(["active", "active", "active", "active", "quarantined"]); // prettier-ignore
+  expect(
+    (await owner.run.joinTokens()).map(({ state }) => state).toSorted(),
+  ).toEqual(["active", "active", "active", "active", "quarantined"]);
   expect((await owner.run.step(0)).commit).toBeNull();
   expect(await given(accomplice!)).toBeNull();
   expect(await given(asked!)).toMatchObject({ kind: "train", index: 0 });
@@ -931,7 +1021,14 @@ test("a completion is answered without a lease where what trainers compute like 
       const control = new RunControl(storage, env);
       const { kind, step, index, key } = lease!;
       const told = { trainer, bootId, lossSum: 64, tokens: 64, digests };
-      const completed = control.desk.complete("owner", kind, step, index, told, key); // prettier-ignore
+      const completed = control.desk.complete(
+        "owner",
+        kind,
+        step,
+        index,
+        told,
+        key,
+      );
       await asked;
       const changed = control.setFingerprint("another");
       letGo();
@@ -1007,15 +1104,30 @@ test("results are the same whoever trains and however it is sharded; the chain s
     microbatches.map(() => ["owner.a", "owner.b"]),
   );
   const { matrix, embedding, vector } = commit!.learningRates;
-  const sums = microbatches.map(({ lossSum, tokens, bytes }) => [lossSum, tokens, bytes]); // prettier-ignore
+  const sums = microbatches.map(({ lossSum, tokens, bytes }) => [
+    lossSum,
+    tokens,
+    bytes,
+  ]);
   const { before, gradNorm, clipCoefficient } = commit!;
-  const expected = await sha256([before.results, 1, sums, gradNorm, clipCoefficient, [matrix, embedding, vector]]); // prettier-ignore
+  const expected = await sha256([
+    before.results,
+    1,
+    sums,
+    gradNorm,
+    clipCoefficient,
+    [matrix, embedding, vector],
+  ]);
   expect(two[1]!.results).toBe(expected);
   const told = microbatches.map(({ digests, authors }) => [digests, authors]);
   expect(two[1]!.chain).toBe(await sha256([before.chain, expected, told]));
   expect(before).toEqual({ results: two[0]!.results, chain: two[0]!.chain });
   // Both begin with the config, and the chain with how gradients are cut too.
-  const [began, cut] = await Promise.all([plain.run.step(0), other.run.step(0)].map(async (each) => (await each).commit!.before)); // prettier-ignore
+  const [began, cut] = await Promise.all(
+    [plain.run.step(0), other.run.step(0)].map(
+      async (each) => (await each).commit!.before,
+    ),
+  );
   expect(cut!.results).toBe(began!.results);
   expect(began!.chain).toBe(await sha256([began!.results, 1]));
   expect(cut!.chain).toBe(await sha256([cut!.results, 3]));
@@ -1032,7 +1144,10 @@ test("an audit finds the first false step of many, and whose it is", async () =>
   const liar = await audited.stranger("liar");
   await trusted.reach(steps);
   await audited.reach(5);
-  expect(await compareRuns(audited.run, trusted.run)).toEqual({ last: 4, first: null }); // prettier-ignore
+  expect(await compareRuns(audited.run, trusted.run)).toEqual({
+    last: 4,
+    first: null,
+  });
   const { lease } = await liar.run.lease(liar.identity);
   await liar.pushFor(lease!, FALSE);
   await liar.complete(lease!, FALSE);
@@ -1050,10 +1165,15 @@ test("an audit finds the first false step of many, and whose it is", async () =>
     last: 5,
     first,
   });
-  expect(await compareRuns(audited.run, trusted.run, 4)).toEqual({ last: 4, first: null }); // prettier-ignore
+  expect(await compareRuns(audited.run, trusted.run, 4)).toEqual({
+    last: 4,
+    first: null,
+  });
   const foreign = await startScripted({ steps, dataset, seed: 2 });
   await foreign.reach(1);
-  await expect(compareRuns(audited.run, foreign.run)).rejects.toThrow("of the same config"); // prettier-ignore
+  await expect(compareRuns(audited.run, foreign.run)).rejects.toThrow(
+    "of the same config",
+  );
 });
 
 test.each([
@@ -1061,17 +1181,71 @@ test.each([
   ["one suffices", ["a1"], 1, 3, { kind: "settled" }],
   ["two are required", ["a1"], 2, 3, { kind: "open", wanted: 1 }],
   ["two agree", ["a1", "b1"], 2, 0, { kind: "settled" }],
-  ["one against one, others there", ["a1", "b2"], 1, 2, { kind: "disputed", wanted: 2 }],
+  [
+    "one against one, others there",
+    ["a1", "b2"],
+    1,
+    2,
+    { kind: "disputed", wanted: 2 },
+  ],
   ["one against one, nobody there", ["a1", "b2"], 1, 0, { kind: "undecided" }],
-  ["the owner's against one", ["owner.x1", "b2"], 1, 0, { kind: "settled", liars: ["b"] }],
-  ["the owner's against the owner's", ["owner.x1", "owner.y2"], 1, 0, { kind: "undecided" }],
-  ["two to one, one could turn it", ["a1", "b2", "c1"], 1, 1, { kind: "disputed", wanted: 1 }],
+  [
+    "the owner's against one",
+    ["owner.x1", "b2"],
+    1,
+    0,
+    { kind: "settled", liars: ["b"] },
+  ],
+  [
+    "the owner's against the owner's",
+    ["owner.x1", "owner.y2"],
+    1,
+    0,
+    { kind: "undecided" },
+  ],
+  [
+    "two to one, one could turn it",
+    ["a1", "b2", "c1"],
+    1,
+    1,
+    { kind: "disputed", wanted: 1 },
+  ],
   ["two to one", ["a1", "b2", "c1"], 1, 0, { kind: "settled", liars: ["b"] }],
-  ["two to the owner's", ["a1", "owner.x2", "c1"], 1, 0, { kind: "settled", liars: ["owner.x"] }],
-  ["two, one and one", ["a1", "b2", "c1", "d3"], 1, 0, { kind: "settled", liars: ["b", "d"] }],
-  ["three to one, one could not turn it", ["a1", "b2", "c1", "d1"], 1, 1, { kind: "settled", liars: ["b"] }],
-  ["two to two, and the owner's alone", ["a1", "b2", "c1", "d2", "owner.x3"], 1, 0, { kind: "undecided" }],
-  ["two to two with the owner's", ["a1", "b2", "c1", "owner.x2"], 1, 0, { kind: "settled", liars: ["a", "c"] }],
+  [
+    "two to the owner's",
+    ["a1", "owner.x2", "c1"],
+    1,
+    0,
+    { kind: "settled", liars: ["owner.x"] },
+  ],
+  [
+    "two, one and one",
+    ["a1", "b2", "c1", "d3"],
+    1,
+    0,
+    { kind: "settled", liars: ["b", "d"] },
+  ],
+  [
+    "three to one, one could not turn it",
+    ["a1", "b2", "c1", "d1"],
+    1,
+    1,
+    { kind: "settled", liars: ["b"] },
+  ],
+  [
+    "two to two, and the owner's alone",
+    ["a1", "b2", "c1", "d2", "owner.x3"],
+    1,
+    0,
+    { kind: "undecided" },
+  ],
+  [
+    "two to two with the owner's",
+    ["a1", "b2", "c1", "owner.x2"],
+    1,
+    0,
+    { kind: "settled", liars: ["a", "c"] },
+  ],
 ] as const)("verdict: %s", (_what, ballots, required, others, expected) => {
   const cast = ballots.map((text: string) => ({
     author: text.slice(0, -1),
@@ -1079,7 +1253,7 @@ test.each([
     counts: true,
   }));
   expect(verdictOf(cast, required, others)).toMatchObject(expected);
-}); // prettier-ignore
+});
 
 test("one of the owner's trainers completes its own leases, not another's", async () => {
   const owner = await startScripted({ steps: 1 });

@@ -173,12 +173,16 @@ function partOfFused(
   weights: Weights,
   name: string,
 ): ArrayLike<number> | undefined {
-  const [, before, part] = /^(.*)(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight$/.exec(name) ?? []; // prettier-ignore
+  const [, before, part] =
+    /^(.*)(q_proj|k_proj|v_proj|gate_proj|up_proj)\.weight$/.exec(name) ?? [];
   if (part === undefined) return undefined;
   const isMlp = before!.endsWith("mlp.");
   const whole = weights(`${before}${isMlp ? "gate_up" : "qkv"}_proj.weight`);
   if (!whole) return undefined;
-  const [queries, keys] = [config.num_attention_heads * length, config.num_key_value_heads * length]; // prettier-ignore
+  const [queries, keys] = [
+    config.num_attention_heads * length,
+    config.num_key_value_heads * length,
+  ];
   const half = whole.length / width / 2;
   const [from, rows] = {
     q_proj: [0, queries],
@@ -281,7 +285,9 @@ function slides(config: LlamaConfig, layer: number): boolean {
   const isTold = typeof config.sliding_window === "number";
   if (type === "mistral" || type === "phi3") return isTold;
   if (types) return types[layer] === "sliding_attention";
-  return config.use_sliding_window === true && layer >= config.max_window_layers!; // prettier-ignore
+  return (
+    config.use_sliding_window === true && layer >= config.max_window_layers!
+  );
 }
 
 function softmax(scores: Float64Array): Float64Array {
@@ -342,9 +348,13 @@ function frequency(rope: Rope, pair: number, pairs: number): number {
     case "yarn": {
       // The pair that would turn so often: rope_theta^(pair / pairs) = context / (2 π turns).
       const pairOf = (turns: number) =>
-        pairs * (Math.log(context / (2 * Math.PI * turns)) / Math.log(rope.rope_theta)); // prettier-ignore
+        pairs *
+        (Math.log(context / (2 * Math.PI * turns)) / Math.log(rope.rope_theta));
       const round = rope.truncate !== false;
-      const [from, to] = [pairOf(rope.beta_fast ?? 32), pairOf(rope.beta_slow ?? 1)]; // prettier-ignore
+      const [from, to] = [
+        pairOf(rope.beta_fast ?? 32),
+        pairOf(rope.beta_slow ?? 1),
+      ];
       const first = Math.max(0, round ? Math.floor(from) : from);
       const last = Math.min(2 * pairs - 1, round ? Math.ceil(to) : to);
       const width = last === first ? 0.001 : last - first;

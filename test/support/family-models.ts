@@ -250,7 +250,13 @@ export function decoderShapes(config: Config): Shapes {
             : gated(`${own}.mlp`, INNER);
     const projections: Shapes =
       type === "phi3"
-        ? [[`${attention}.qkv_proj.weight`, (HEADS + 2 * GROUPS) * LENGTH, WIDTH]] // prettier-ignore
+        ? [
+            [
+              `${attention}.qkv_proj.weight`,
+              (HEADS + 2 * GROUPS) * LENGTH,
+              WIDTH,
+            ],
+          ]
         : [
             [`${attention}.q_proj.weight`, HEADS * LENGTH, WIDTH],
             [`${attention}.k_proj.weight`, GROUPS * LENGTH, WIDTH],

@@ -1,10 +1,18 @@
 /** The GGUF of a directory in memory, as `quantize --for llama.cpp` writes it. */
 import type { GgufChoices } from "../../src/checkpoints/gguf/decide-gguf.ts";
 import { planFolderGguf } from "../../src/checkpoints/gguf/folder-gguf.ts";
-import { type Folder, type RangedFile, readGguf } from "../../src/checkpoints/read-heads.ts"; // prettier-ignore
+import {
+  type Folder,
+  type RangedFile,
+  readGguf,
+} from "../../src/checkpoints/read-heads.ts";
 import { readInOrder } from "../../src/checkpoints/tensor-reads.ts";
 import { DEFAULT_SCHEME } from "../../src/formats/blocks/scheme.ts";
-import { encodePair, type GgufValue, writeGgufHead } from "../../src/formats/containers/gguf-writer.ts"; // prettier-ignore
+import {
+  encodePair,
+  type GgufValue,
+  writeGgufHead,
+} from "../../src/formats/containers/gguf-writer.ts";
 import { concatenate } from "../../src/formats/stream/bytes.ts";
 import { run } from "../../src/formats/stream/conversion.ts";
 

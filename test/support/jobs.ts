@@ -39,7 +39,9 @@ export async function finish(job: string): Promise<JobStatus> {
     const status = await statusOf(job);
     if (status.state !== "running") return status;
     if (Date.now() > lastMs)
-      throw new Error(`Expected a job that ends, got ${JSON.stringify(status)}`); // prettier-ignore
+      throw new Error(
+        `Expected a job that ends, got ${JSON.stringify(status)}`,
+      );
   }
 }
 

@@ -132,7 +132,10 @@ test("a run takes the vocabulary of its dataset, and no other", async () => {
 });
 
 test("a completion tells the bytes of its tokens, which the run counts itself: of training and evaluation, any others are refused", async () => {
-  const { run, tokenizer, config } = await startRun({ gradientDtype: "f32", sequences: 2 }); // prettier-ignore
+  const { run, tokenizer, config } = await startRun({
+    gradientDtype: "f32",
+    sequences: 2,
+  });
   const ids = Uint16Array.from(
     tokenizer.encode(new TextDecoder().decode(TEXT)),
   );
@@ -148,8 +151,17 @@ test("a completion tells the bytes of its tokens, which the run counts itself: o
   for (let { lease } = await guest.lease({ ...trainer, fingerprint: "f" }); ;) {
     seen.add(`${lease!.kind} ${lease!.index}`);
     const batch = await readBatch(config, lease!, read);
-    const { tokens, bytes } = toldLoss({ lossSum: 64, tokens: countedTokens(config, lease!.kind, lease!.index) }, batch, lengths); // prettier-ignore
-    const told = { ...trainer, lossSum: 64, tokens, ...(lease!.kind === "train" && { digests }) }; // prettier-ignore
+    const { tokens, bytes } = toldLoss(
+      { lossSum: 64, tokens: countedTokens(config, lease!.kind, lease!.index) },
+      batch,
+      lengths,
+    );
+    const told = {
+      ...trainer,
+      lossSum: 64,
+      tokens,
+      ...(lease!.kind === "train" && { digests }),
+    };
     await expect(guest.complete(lease!, told)).rejects.toThrow(
       "Expected `bytes`, the text bytes of the counted tokens, got none",
     );
@@ -164,7 +176,9 @@ test("a completion tells the bytes of its tokens, which the run counts itself: o
     ({ lease } = await guest.complete(lease!, { ...told, bytes }));
   }
   // Nobody is put out for what was refused.
-  expect((await run.joinTokens()).map(({ state }) => state)).toEqual(["active"]); // prettier-ignore
+  expect((await run.joinTokens()).map(({ state }) => state)).toEqual([
+    "active",
+  ]);
 });
 
 test("of a run that has ended, a completion is answered although its dataset is gone", async () => {
@@ -173,8 +187,16 @@ test("of a run that has ended, a completion is answered although its dataset is 
   const { lease } = await run.lease({ ...trainer, fingerprint: "f" });
   await run.setState("cancelled");
   await clientOf().removeDataset(name);
-  const told = { ...trainer, lossSum: 64, tokens: 64, bytes: 100, digests: ["0".repeat(64)] }; // prettier-ignore
-  await expect(run.complete(lease!, told)).rejects.toMatchObject({ code: "run_ended" }); // prettier-ignore
+  const told = {
+    ...trainer,
+    lossSum: 64,
+    tokens: 64,
+    bytes: 100,
+    digests: ["0".repeat(64)],
+  };
+  await expect(run.complete(lease!, told)).rejects.toMatchObject({
+    code: "run_ended",
+  });
 });
 
 test("where tokens are bytes, a completion may say so, and nothing else", async () => {

@@ -177,8 +177,18 @@ describe("a run that goes on from step 60 of 100", () => {
 
   test.each<[before: Told, told: Told, learningRate: number, matrix: number]>([
     [{ name: "adamw" }, { learningRate: 0.001 }, 0.001, 0.001],
-    [{ name: "adamw", learningRate: 0.002 }, { learningRate: 0.001 }, 0.001, 0.001], // prettier-ignore
-    [{ name: "adamw", matrixLearningRate: 0.004 }, { learningRate: 0.001 }, 0.001, 0.004], // prettier-ignore
+    [
+      { name: "adamw", learningRate: 0.002 },
+      { learningRate: 0.001 },
+      0.001,
+      0.001,
+    ],
+    [
+      { name: "adamw", matrixLearningRate: 0.004 },
+      { learningRate: 0.001 },
+      0.001,
+      0.004,
+    ],
     [{ name: "adamw" }, { matrixLearningRate: 0.001 }, 0.008, 0.001],
     [{}, { learningRate: 0.001 }, 0.001, 0.03],
     [{ matrixLearningRate: 0.008 }, { learningRate: 0.001 }, 0.001, 0.008],

@@ -153,5 +153,7 @@ test("a token may be of many bytes", async () => {
     { tokenizer: () => Promise.resolve(json) },
     { ...dataset, tokenizer: "bpe", vocabulary: 256 + merges.length },
   );
-  expect(Array.from(lengths.subarray(255))).toEqual([1, 2, 4, 8, 16, 32, 64, 128, 256, 512]); // prettier-ignore
+  expect(Array.from(lengths.subarray(255))).toEqual([
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512,
+  ]);
 });

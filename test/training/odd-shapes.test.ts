@@ -86,8 +86,14 @@ describe.each(Object.entries(SHAPES))("%s", (_, shape) => {
 });
 
 test.each<[Partial<RunRequest>, string]>([
-  [{ model: { width: 32, heads: 1 } }, "`width` to be a multiple of 64, got 32"], // prettier-ignore
-  [{ model: { width: 64, heads: 3 } }, "`width` to be a multiple of `heads` (3), got 64"], // prettier-ignore
+  [
+    { model: { width: 32, heads: 1 } },
+    "`width` to be a multiple of 64, got 32",
+  ],
+  [
+    { model: { width: 64, heads: 3 } },
+    "`width` to be a multiple of `heads` (3), got 64",
+  ],
   [{ recipe: "mxfp4-rht128-sr" }, "`width` to be a multiple of 128, got 64"],
   [{ model: { width: 64, heads: 1, context: 33 } }, "the tokens of a microbatch to be a multiple of 64, got 1 sequences of 33 = 33"], // prettier-ignore
   [{ model: { arch: "llama", width: 64, heads: 2, hidden: 100 } }, "`hidden` to be a multiple of 64, got 100"], // prettier-ignore

@@ -538,9 +538,18 @@ test("what fails while a lease ahead is at hand lets go of it too: the run is as
   await expect(trainer.train()).rejects.toMatchObject({ code: "unavailable" });
   const before = calls.length;
   expect(await trainer.train()).toBe("ended");
-  expect(calls.slice(before, before + 3)).toEqual(["lease", "begin", "push 0 0 1"]); // prettier-ignore
+  expect(calls.slice(before, before + 3)).toEqual([
+    "lease",
+    "begin",
+    "push 0 0 1",
+  ]);
   const completed = calls.filter((call) => call.startsWith("complete"));
-  expect(completed).toEqual(["complete 0", "complete 1", "complete 2", "complete 3"]); // prettier-ignore
+  expect(completed).toEqual([
+    "complete 0",
+    "complete 1",
+    "complete 2",
+    "complete 3",
+  ]);
 });
 
 test("out of budget something may be on its way; at rest it is not, and the lease at hand is kept", async () => {

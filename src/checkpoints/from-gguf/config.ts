@@ -202,9 +202,17 @@ function ropeScaling(
 ): { rope_scaling?: Record<string, unknown> } {
   const type = keys.text("rope.scaling.type") ?? "none";
   if (!["none", "linear", "yarn"].includes(type))
-    throw notComputed(keys, "`rope.scaling.type` none, linear or yarn", shown(type)); // prettier-ignore
+    throw notComputed(
+      keys,
+      "`rope.scaling.type` none, linear or yarn",
+      shown(type),
+    );
   if (type !== "none" && factors)
-    throw notComputed(keys, "`rope.scaling.type` none beside rope_freqs.weight", shown(type)); // prettier-ignore
+    throw notComputed(
+      keys,
+      "`rope.scaling.type` none beside rope_freqs.weight",
+      shown(type),
+    );
   const attention = asWritten(keys.number("rope.scaling.attn_factor") ?? 1);
   if (factors)
     return {
@@ -216,7 +224,11 @@ function ropeScaling(
       },
     };
   if (attention !== 1 && type !== "yarn")
-    throw notComputed(keys, "`rope.scaling.attn_factor` 1 beside neither yarn nor rope_freqs.weight", `${attention}`); // prettier-ignore
+    throw notComputed(
+      keys,
+      "`rope.scaling.attn_factor` 1 beside neither yarn nor rope_freqs.weight",
+      `${attention}`,
+    );
   if (type === "none") return {};
   const factor = asWritten(keys.needed("rope.scaling.factor"));
   if (type === "linear") return { rope_scaling: { rope_type: type, factor } };

@@ -66,7 +66,8 @@ export async function ggufFolder(
     [GENERATION_FILE]: () => JSON.stringify({ eos_token_id: told().endings }),
     [TOKENIZER_FILE]() {
       const { tokenizer } = told();
-      if (tokenizer === undefined && vocabulary !== BYTES) throw nameless(vocabulary); // prettier-ignore
+      if (tokenizer === undefined && vocabulary !== BYTES)
+        throw nameless(vocabulary);
       return tokenizer;
     },
   };

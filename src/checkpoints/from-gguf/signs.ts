@@ -43,7 +43,13 @@ const GAPS = {
   fim_suf: ["<|fim_suffix|>", "<fim-suffix>", "<fim_suffix>", "<｜fim▁hole｜>", "<SUF>", "▁<SUF>", "<|code_suffix|>", "<|suffix|>"], // prettier-ignore
   fim_mid: ["<|fim_middle|>", "<fim-middle>", "<fim_middle>", "<｜fim▁end｜>", "<MID>", "▁<MID>", "<|code_middle|>", "<|middle|>"], // prettier-ignore
   fim_pad: ["<|fim_pad|>", "<fim-pad>", "<fim_pad>", "<PAD>", "[PAD]"],
-  fim_rep: ["<|fim_repo|>", "<|repo_name|>", "<fim-repo>", "<REPO>", "<reponame>"], // prettier-ignore
+  fim_rep: [
+    "<|fim_repo|>",
+    "<|repo_name|>",
+    "<fim-repo>",
+    "<REPO>",
+    "<reponame>",
+  ],
   fim_sep: ["<|file_sep|>"],
 } as const;
 const ENDING_GAPS: readonly string[] = ["fim_pad", "fim_rep", "fim_sep"];
@@ -68,7 +74,9 @@ export function signsOfGguf(
   const ids = new Map(texts.map((text, id) => [text, id]));
   const told = (name: string, untold?: number): number | undefined => {
     const id = keys.number(`${PREFIX}${name}_token_id`);
-    return [id, untold].find((each) => each !== undefined && each < texts.length); // prettier-ignore
+    return [id, untold].find(
+      (each) => each !== undefined && each < texts.length,
+    );
   };
   const untold = UNTOLD[keys.text(`${PREFIX}model`) ?? ""];
   const [bos, eos] = [told("bos", untold?.bos), told("eos", untold?.eos)];

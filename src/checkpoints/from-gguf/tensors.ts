@@ -29,7 +29,13 @@ export function tensorsOfGguf(
     const headRows = rows && "of" in rows ? { headRows: rows.of } : {};
     const isTurned = turned && shape.length > 1;
     if (isGgml(dtype))
-      ggml.push({ ...place, ...headRows, ...(isTurned && { turned }), dtype, shape }); // prettier-ignore
+      ggml.push({
+        ...place,
+        ...headRows,
+        ...(isTurned && { turned }),
+        dtype,
+        shape,
+      });
     else if (!isFloat(dtype)) throw notRead(tensor.name, dtype);
     else if (isTurned)
       floats.push({ ...place, dtype, shape: swapped(shape), turned });

@@ -46,7 +46,8 @@ function tokenizerOf(
       "invalid_option",
       `Expected a GGUF with \`${PREFIX}model\` gpt2 or llama, got ${kind === undefined ? "none" : shown(kind)}`,
     );
-  const own = kind === "gpt2" ? byteLevel(keys, vocabulary) : pieces(keys, vocabulary); // prettier-ignore
+  const own =
+    kind === "gpt2" ? byteLevel(keys, vocabulary) : pieces(keys, vocabulary);
   return JSON.stringify({
     version: "1.0",
     truncation: null,

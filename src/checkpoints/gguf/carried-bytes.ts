@@ -28,5 +28,8 @@ export function checkBytes(texts: ReadonlySet<string>): void {
   const [first, ...others] = missingBytes(texts);
   if (first === undefined) return;
   const more = others.length > 0 ? ` and ${others.length} others` : "";
-  throw notCarried(`a tokenizer of pieces without the byte ${first}${more}`, "llama.cpp takes no text with a character that is no piece and has such a byte"); // prettier-ignore
+  throw notCarried(
+    `a tokenizer of pieces without the byte ${first}${more}`,
+    "llama.cpp takes no text with a character that is no piece and has such a byte",
+  );
 }

@@ -19,13 +19,19 @@ export function checkByteLevel(
   const { model, normalizers } = tokenizer;
   for (const step of normalizers)
     if (!(step.type === "NFC" && pre === "qwen2"))
-      throw notCarried(`a normalizer ${shown(step)}`, "llama.cpp normalizes no text of byte pairs"); // prettier-ignore
+      throw notCarried(
+        `a normalizer ${shown(step)}`,
+        "llama.cpp normalizes no text of byte pairs",
+      );
   checkDecoders(tokenizer, ["ByteLevel", "Fuse"]);
   checkJoins(model);
   checkUnknown(model);
   const spaced = merges.find((pair) => pair.some((part) => part.includes(" ")));
   if (spaced)
-    throw notCarried(`the merge ${shown(spaced)}`, "a space parts the two tokens of a GGUF's merges"); // prettier-ignore
+    throw notCarried(
+      `the merge ${shown(spaced)}`,
+      "a space parts the two tokens of a GGUF's merges",
+    );
   const ignores = model.ignore_merges === true;
   if (ignores !== IGNORES_MERGES.includes(pre))
     checkReached(tokenizer, merges, ignores, pre);
@@ -39,7 +45,10 @@ export function checkJoins(model: Model): void {
     "end_of_word_suffix",
   ].find((key) => model[key]);
   if (untaken)
-    throw notCarried(`\`${untaken}\` ${shown(model[untaken])} of the model`, "llama.cpp has none"); // prettier-ignore
+    throw notCarried(
+      `\`${untaken}\` ${shown(model[untaken])} of the model`,
+      "llama.cpp has none",
+    );
 }
 
 /** Errors: `invalid_option` for a decoder that differs from llama.cpp's */
@@ -52,9 +61,13 @@ export function checkDecoders(
     const isSame =
       type === "Replace"
         ? isObject(pattern) && pattern.String === "▁" && content === " "
-        : type !== "Strip" || (content === " " && Number(start) <= 1 && stop === 0); // prettier-ignore
+        : type !== "Strip" ||
+          (content === " " && Number(start) <= 1 && stop === 0);
     if (!known.includes(String(type)) || !isSame)
-      throw notCarried(`a decoder ${shown(step)}`, "llama.cpp does not write text so"); // prettier-ignore
+      throw notCarried(
+        `a decoder ${shown(step)}`,
+        "llama.cpp does not write text so",
+      );
   }
 }
 
@@ -68,7 +81,10 @@ function checkUnknown({
   if (!isMade || !isObject(vocab)) return;
   const bytes = Object.keys(vocab).filter((text) => text.length === 1).length;
   if (bytes < 256)
-    throw notCarried(`${fallsBack === true ? "`byte_fallback`" : `\`unk_token\` ${shown(unknown)}`} beside ${bytes} of 256 bytes`, "llama.cpp leaves out bytes that no token has"); // prettier-ignore
+    throw notCarried(
+      `${fallsBack === true ? "`byte_fallback`" : `\`unk_token\` ${shown(unknown)}`} beside ${bytes} of 256 bytes`,
+      "llama.cpp leaves out bytes that no token has",
+    );
 }
 
 /** `ignore_merges` makes no difference if every token results from merging its own text. */
@@ -85,7 +101,10 @@ function checkReached(
     (text) => !signs.has(text) && joined(text, ranks).length > 1,
   );
   if (missed !== undefined)
-    throw notCarried(`\`ignore_merges\` ${ignores} beside the token ${shown(missed)}, which no merges make of its text`, `llama.cpp ${ignores ? "goes by merges" : "takes words whole that are tokens"} where its pre-tokenizer is ${pre}`); // prettier-ignore
+    throw notCarried(
+      `\`ignore_merges\` ${ignores} beside the token ${shown(missed)}, which no merges make of its text`,
+      `llama.cpp ${ignores ? "goes by merges" : "takes words whole that are tokens"} where its pre-tokenizer is ${pre}`,
+    );
 }
 
 /**
@@ -107,10 +126,15 @@ export function checkPiecesJoined(
       const parts = [characters.slice(0, at), characters.slice(at)];
       const pair = parts.map((part) => part.join(""));
       // A single character may occur without being a piece.
-      const areThere = parts.every((part, i) => part.length === 1 || Object.hasOwn(vocab, pair[i]!)); // prettier-ignore
+      const areThere = parts.every(
+        (part, i) => part.length === 1 || Object.hasOwn(vocab, pair[i]!),
+      );
       if (!areThere || ranks.has(pair.join(" "))) continue;
       if (joined(piece, ranks).join(" ") === pair.join(" "))
-        throw notCarried(`the pieces ${pair.map(shown).join(" and ")} beside ${shown(piece)}, which no merge makes of them`, "llama.cpp joins two pieces whose text is a third"); // prettier-ignore
+        throw notCarried(
+          `the pieces ${pair.map(shown).join(" and ")} beside ${shown(piece)}, which no merge makes of them`,
+          "llama.cpp joins two pieces whose text is a third",
+        );
     }
   }
 }

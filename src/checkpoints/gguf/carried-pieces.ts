@@ -22,8 +22,17 @@ export function bytePairSpaces(tokenizer: TokenizerJson): Spaces {
   const { normalizers, preTokenizers, model } = tokenizer;
   checkJoins(model);
   if (model.ignore_merges === true)
-    throw notCarried("`ignore_merges` true of a model with a fall-back to bytes", "llama.cpp joins its pieces by their merges alone"); // prettier-ignore
-  checkDecoders(tokenizer, ["Replace", "ByteFallback", "Fuse", "Strip", "Metaspace"]); // prettier-ignore
+    throw notCarried(
+      "`ignore_merges` true of a model with a fall-back to bytes",
+      "llama.cpp joins its pieces by their merges alone",
+    );
+  checkDecoders(tokenizer, [
+    "Replace",
+    "ByteFallback",
+    "Fuse",
+    "Strip",
+    "Metaspace",
+  ]);
   const written = normalizers.findIndex(writesSpaces);
   const prepends = normalizers.findIndex(({ type }) => type === "Prepend");
   for (const [at, step] of normalizers.entries()) {
@@ -37,10 +46,17 @@ export function bytePairSpaces(tokenizer: TokenizerJson): Spaces {
     if (isMetaspace(step)) checkMetaspace(step, tokenizer);
     else if (!(written >= 0 && cutsAtSpaces(step))) throw untakenStep(step);
     if (isMetaspace(step) && prefixOf(step) !== "never")
-      throw notCarried(`a Metaspace that puts a ${SPACE} before a text (${shown(prefixOf(step))})`, "llama.cpp also puts one before a text that begins with a space, and behind every sign", REMEDY); // prettier-ignore
+      throw notCarried(
+        `a Metaspace that puts a ${SPACE} before a text (${shown(prefixOf(step))})`,
+        "llama.cpp also puts one before a text that begins with a space, and behind every sign",
+        REMEDY,
+      );
   }
   if (written < 0 && metaspace.length === 0)
-    throw notCarried(`no step that writes spaces as ${SPACE}`, "llama.cpp writes them so"); // prettier-ignore
+    throw notCarried(
+      `no step that writes spaces as ${SPACE}`,
+      "llama.cpp writes them so",
+    );
   return { prefix: prepends >= 0, collapses: false };
 }
 
@@ -48,7 +64,10 @@ export function bytePairSpaces(tokenizer: TokenizerJson): Spaces {
 export function unigramSpaces(tokenizer: TokenizerJson): Spaces {
   const { normalizers, preTokenizers, model } = tokenizer;
   if (model.byte_fallback === true)
-    throw notCarried("`byte_fallback` of a Unigram", "llama.cpp makes its unknown token of what no piece has"); // prettier-ignore
+    throw notCarried(
+      "`byte_fallback` of a Unigram",
+      "llama.cpp makes its unknown token of what no piece has",
+    );
   checkDecoders(tokenizer, ["Replace", "Fuse", "Strip", "Metaspace"]);
   const [first] = normalizers;
   const charsmap =
@@ -64,7 +83,10 @@ export function unigramSpaces(tokenizer: TokenizerJson): Spaces {
   const untaken = others[isSplit ? 1 : 0];
   if (untaken !== undefined) throw untakenStep(untaken);
   if (step === undefined)
-    throw notCarried(`no Metaspace that writes spaces as ${SPACE}`, "llama.cpp writes them so"); // prettier-ignore
+    throw notCarried(
+      `no Metaspace that writes spaces as ${SPACE}`,
+      "llama.cpp writes them so",
+    );
   checkMetaspace(step, tokenizer);
   const scheme = prefixOf(step);
   const collapses =
@@ -100,7 +122,10 @@ function prefixOf({ prepend_scheme: scheme, add_prefix_space: adds }: Step) {
 function checkMetaspace(step: Step, { model }: TokenizerJson): void {
   const { replacement = SPACE, split: cuts = true } = step;
   if (replacement !== SPACE)
-    throw notCarried(`a Metaspace of \`replacement\` ${shown(replacement)}`, `llama.cpp has ${SPACE} alone`); // prettier-ignore
+    throw notCarried(
+      `a Metaspace of \`replacement\` ${shown(replacement)}`,
+      `llama.cpp has ${SPACE} alone`,
+    );
   if (!cuts) return;
   const { vocab } = model;
   const pieces: unknown[] = Array.isArray(vocab)
@@ -110,7 +135,10 @@ function checkMetaspace(step: Step, { model }: TokenizerJson): void {
     (piece) => typeof piece === "string" && piece.includes(SPACE, 1),
   );
   if (across !== undefined)
-    throw notCarried(`a Metaspace of \`split\` beside the piece ${shown(across)}`, "llama.cpp cuts no words, and finds it in a text"); // prettier-ignore
+    throw notCarried(
+      `a Metaspace of \`split\` beside the piece ${shown(across)}`,
+      "llama.cpp cuts no words, and finds it in a text",
+    );
 }
 
 /** Replaces spaces by SentencePiece's symbol. */
@@ -139,9 +167,16 @@ function cutsAtSpaces({ type, pattern }: Step): boolean {
 }
 
 function untakenNormalizer(step: Step) {
-  return notCarried(`a normalizer ${shown(step)}`, "llama.cpp does not do that to a text", REMEDY); // prettier-ignore
+  return notCarried(
+    `a normalizer ${shown(step)}`,
+    "llama.cpp does not do that to a text",
+    REMEDY,
+  );
 }
 
 function untakenStep(step: Step) {
-  return notCarried(`a pre-tokenizer ${shown(step)}`, "llama.cpp does not cut SentencePiece's texts by it"); // prettier-ignore
+  return notCarried(
+    `a pre-tokenizer ${shown(step)}`,
+    "llama.cpp does not cut SentencePiece's texts by it",
+  );
 }

@@ -17,9 +17,15 @@ export function signsAround({ postProcessors }: TokenizerJson): Signs {
   const items = steps.length === 1 ? itemsOf(steps[0]!) : undefined;
   const at = items?.indexOf(TEXT) ?? -1;
   if (!items || at < 0 || at > 1 || items.length - at > 2)
-    throw notCarried(`the post-processor ${shown(steps.length === 1 ? steps[0] : steps)}`, "llama.cpp puts one sign before a text and one behind it at most"); // prettier-ignore
+    throw notCarried(
+      `the post-processor ${shown(steps.length === 1 ? steps[0] : steps)}`,
+      "llama.cpp puts one sign before a text and one behind it at most",
+    );
   const [bos, eos] = [items[at - 1], items[at + 1]] as (string | undefined)[];
-  return { ...(bos !== undefined && { bos }), ...(eos !== undefined && { eos }) }; // prettier-ignore
+  return {
+    ...(bos !== undefined && { bos }),
+    ...(eos !== undefined && { eos }),
+  };
 }
 
 /** The position of the text in a template. */
@@ -56,7 +62,10 @@ export function checkAdded({ added }: TokenizerJson): void {
       (key) => token[key] === true,
     );
     if (rule)
-      throw notCarried(`\`${rule}\` of the added token ${shown(token.content)}`, "llama.cpp finds it wherever it stands, and leaves the spaces around it"); // prettier-ignore
+      throw notCarried(
+        `\`${rule}\` of the added token ${shown(token.content)}`,
+        "llama.cpp finds it wherever it stands, and leaves the spaces around it",
+      );
   }
 }
 
@@ -75,5 +84,9 @@ export function checkFoundBefore({ added, normalizers }: TokenizerJson): void {
     ({ special = false, normalized = !special }) => normalized && !special,
   );
   if (changed && inside)
-    throw notCarried(`the added token ${shown(inside.content)}, which is \`normalized\`, beside a normalizer ${shown(changed.type)}`, "llama.cpp looks for it in the text as it is", "take a tokenizer where it is not"); // prettier-ignore
+    throw notCarried(
+      `the added token ${shown(inside.content)}, which is \`normalized\`, beside a normalizer ${shown(changed.type)}`,
+      "llama.cpp looks for it in the text as it is",
+      "take a tokenizer where it is not",
+    );
 }

@@ -18,7 +18,8 @@ export async function templatePairs(
   folder: Folder,
   { chat_template: own }: Readonly<Record<string, unknown>>,
 ): Promise<Pairs> {
-  const template = own ?? (await folder.text(JINJA_FILE)) ?? (await inJson(folder)); // prettier-ignore
+  const template =
+    own ?? (await folder.text(JINJA_FILE)) ?? (await inJson(folder));
   if (typeof template === "string") return [[KEY, { string: template }]];
   if (!Array.isArray(template)) return [];
   const named = template.map(templateOf);
@@ -32,7 +33,10 @@ export async function templatePairs(
     ...(others.length === 0
       ? []
       : ([
-          ["tokenizer.chat_templates", { strings: others.map(({ name }) => name) }], // prettier-ignore
+          [
+            "tokenizer.chat_templates",
+            { strings: others.map(({ name }) => name) },
+          ],
         ] as const)),
   ];
 }

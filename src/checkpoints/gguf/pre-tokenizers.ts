@@ -86,9 +86,15 @@ export function preTokenizerOf({ preTokenizers }: TokenizerJson): string {
   const isBytes = ({ type }: { type?: unknown }) => type === "ByteLevel";
   const last = preTokenizers.length - 1;
   if (preTokenizers.findIndex(isBytes) !== last || last < 0)
-    throw notCarried(`the pre-tokenizers ${shown(preTokenizers.map(({ type }) => type))}`, "llama.cpp writes a text's bytes once, when it has cut it (a last step ByteLevel)"); // prettier-ignore
+    throw notCarried(
+      `the pre-tokenizers ${shown(preTokenizers.map(({ type }) => type))}`,
+      "llama.cpp writes a text's bytes once, when it has cut it (a last step ByteLevel)",
+    );
   if (preTokenizers[last]!.add_prefix_space === true)
-    throw notCarried("`add_prefix_space` of ByteLevel", "llama.cpp puts no space before byte pairs"); // prettier-ignore
+    throw notCarried(
+      "`add_prefix_space` of ByteLevel",
+      "llama.cpp puts no space before byte pairs",
+    );
   const steps = preTokenizers.flatMap((step) => stepText(step) ?? []);
   const name = NAMES.get(steps.join("\n"));
   if (name !== undefined) return name;

@@ -70,10 +70,14 @@ export function ropePairs(
 ): Pairs {
   const rope = ropeOf(config, of);
   const { type, number } = rope;
-  const share = number("partial_rotary_factor") ?? config.maybe("partial_rotary_factor") ?? 1; // prettier-ignore
+  const share =
+    number("partial_rotary_factor") ??
+    config.maybe("partial_rotary_factor") ??
+    1;
   if (share !== 1) throw notComputed("`partial_rotary_factor` 1", `${share}`);
   const base: Pairs = [["rope.freq_base", real(rope.base)]];
-  const hasTensor = type === "llama3" || (type === "longrope" && soleFactors(rope)); // prettier-ignore
+  const hasTensor =
+    type === "llama3" || (type === "longrope" && soleFactors(rope));
   if (type === "default") return base;
   if (hasTensor && withFactors) {
     const attention = (type === "longrope" && number("attention_factor")) || 1;

@@ -35,7 +35,10 @@ export async function specialPairs(
       (put === undefined ? undefined : ids.get(put));
     const isPut = put !== undefined && own[`add_${name}_token`] !== false;
     if (isPut && (id === undefined || tokens[id]?.text !== put))
-      throw notCarried(`a post-processor that puts ${shown(put)} ${name === "bos" ? "before" : "behind"} a text`, `llama.cpp puts the ${name} token there, which is ${shown(id === undefined ? null : (tokens[id]?.text ?? id))}`); // prettier-ignore
+      throw notCarried(
+        `a post-processor that puts ${shown(put)} ${name === "bos" ? "before" : "behind"} a text`,
+        `llama.cpp puts the ${name} token there, which is ${shown(id === undefined ? null : (tokens[id]?.text ?? id))}`,
+      );
     if (id === undefined || id >= tokens.length) return [];
     return [[`tokenizer.ggml.${key}`, uint32(id)] as const];
   });

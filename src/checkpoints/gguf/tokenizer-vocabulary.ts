@@ -38,7 +38,10 @@ function byteLevel(tokenizer: TokenizerJson): Vocabulary {
   const { normalizers } = tokenizer;
   const tokens = tokensOf(tokenizer);
   const pairs = mergesOf(tokenizer);
-  const pre = carriedName(preTokenizerOf(tokenizer), hasStep(normalizers, "NFC")); // prettier-ignore
+  const pre = carriedName(
+    preTokenizerOf(tokenizer),
+    hasStep(normalizers, "NFC"),
+  );
   checkByteLevel(tokenizer, pre, pairs);
   const merges = pairs.map((pair) => pair.join(" "));
   // llama.cpp requires at least one; this one matches nothing, since its result is no token.

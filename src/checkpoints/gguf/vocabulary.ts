@@ -114,7 +114,10 @@ function withAdded(
     // A text contains this symbol only if it replaces spaces; otherwise the piece is merged like others.
     const isFound = !hasSpace || (isWritten && normalized);
     if (!isFound && own === undefined)
-      throw notCarried(`the added token ${shown(content)}, which is no piece`, `llama.cpp writes its ${SPACE} as they are`); // prettier-ignore
+      throw notCarried(
+        `the added token ${shown(content)}, which is no piece`,
+        `llama.cpp writes its ${SPACE} as they are`,
+      );
     if (!isFound) continue;
     const text = hasSpace ? content.replaceAll(SPACE, " ") : content;
     all[id] = { text, score, type: isUnknown ? own : type };
@@ -128,7 +131,10 @@ function checkDistinct(tokens: readonly Token[]): void {
   for (const [id, { text }] of tokens.entries()) {
     const other = ids.get(text);
     if (other !== undefined)
-      throw notCarried(`the token ${shown(text)} as ${other} and as ${id}`, "llama.cpp loads no vocabulary with a text twice"); // prettier-ignore
+      throw notCarried(
+        `the token ${shown(text)} as ${other} and as ${id}`,
+        "llama.cpp loads no vocabulary with a text twice",
+      );
     ids.set(text, id);
   }
 }

@@ -62,7 +62,8 @@ export function summarize(
       },
     ];
   });
-  const place = ({ valLoss }: Row) => valLoss.count > 0 ? valLoss.mean : Infinity; // prettier-ignore
+  const place = ({ valLoss }: Row) =>
+    valLoss.count > 0 ? valLoss.mean : Infinity;
   // Rows without a loss stay in their order after the others.
   rows.sort((a, b) => (place(a) === place(b) ? 0 : place(a) - place(b)));
   return { setting, steps, rows };

@@ -73,8 +73,11 @@ const UNREAD: readonly [string, Match][] = [
   ["GPTQ", ({ name, dtype }) => stemOf(name, dtype === "I32", ".qweight")],
   ["NF4 or FP4, bitsandbytes", pair("U8", /$/, ".absmax")],
   ["INT8, bitsandbytes", pair("I8", WEIGHT, "SCB")],
-  ["FP4 without scales that are known", ({ name, dtype }) => dtype === "F4" ? name : undefined], // prettier-ignore
-  ["FP6", ({ name, dtype }) => dtype.startsWith("F6_") ? name : undefined], // prettier-ignore
+  [
+    "FP4 without scales that are known",
+    ({ name, dtype }) => (dtype === "F4" ? name : undefined),
+  ],
+  ["FP6", ({ name, dtype }) => (dtype.startsWith("F6_") ? name : undefined)],
 ];
 
 /** The first match counts. */

@@ -107,7 +107,8 @@ function recognized(
     );
     if (parts.length < rules.length) continue;
     // A distinctive name or dtype identifies the layout; otherwise all shapes and dtypes must match.
-    const isNamed = (suffix !== base && rules.length > 1) || hasOwnTypes(layout, parts); // prettier-ignore
+    const isNamed =
+      (suffix !== base && rules.length > 1) || hasOwnTypes(layout, parts);
     if (isNamed || fits(layout, parts)) return [{ name, layout, parts }];
   }
   return [];

@@ -67,7 +67,13 @@ export function namesOfParts(name: string, { part, parts }: Split): string[] {
     nameOf(prefix ?? "NAME", i, parts),
   );
   const first = all[0]!;
-  if (prefix !== undefined && Number(told) === parts && name === first && part === 0) return all; // prettier-ignore
+  if (
+    prefix !== undefined &&
+    Number(told) === parts &&
+    name === first &&
+    part === 0
+  )
+    return all;
   throw malformed(
     `the first of its ${parts} parts named, ${first}, beside the others`,
     `part ${part + 1}, ${quoted(name)}`,

@@ -80,7 +80,10 @@ function sizeOf(
   const alias = ALIASES[key] ?? key;
   const [own, other] = [config[key], config[alias]];
   if (own !== undefined && other !== undefined && own !== other)
-    throw unlike(`\`${key}\` and \`${alias}\` the same`, `${shown(own)} and ${shown(other)}`); // prettier-ignore
+    throw unlike(
+      `\`${key}\` and \`${alias}\` the same`,
+      `${shown(own)} and ${shown(other)}`,
+    );
   const value = own ?? other;
   if (typeof value === "number") return value;
   throw unlike(`a number \`${key}\``, shown(value));

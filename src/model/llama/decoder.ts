@@ -74,7 +74,14 @@ export function llamaDecoder(
           weights.row(x + 4 * t * C, TABLE, token);
         }
         for (let layer = 0; layer < layers; layer++)
-          block(x, N, layer, { shape, turns, window: windows[layer]! }, weights, cache); // prettier-ignore
+          block(
+            x,
+            N,
+            layer,
+            { shape, turns, window: windows[layer]! },
+            weights,
+            cache,
+          );
         cache.length += N;
         const last = x + 4 * (N - 1) * C;
         rmsNorm(last, last, weights.values(FINAL_NORM), 1, C, shape.epsilon);

@@ -135,7 +135,11 @@ export function shapeOf(config: Config): LlamaShape {
     context: rope.context ?? context,
     vocabulary,
     ropeBase: rope.ropeBase,
-    epsilon: positiveIn(config, "rms_norm_eps", config.model_type === "phi3" ? 1e-5 : 1e-6), // prettier-ignore
+    epsilon: positiveIn(
+      config,
+      "rms_norm_eps",
+      config.model_type === "phi3" ? 1e-5 : 1e-6,
+    ),
     tied: config.tie_word_embeddings === true,
     headNorm: config.model_type === "qwen3",
     ...biasesOf(config),
@@ -164,7 +168,10 @@ export function trainedShape(config: Config): LlamaShape {
   const shape = shapeOf(config);
   const turning = rotaryWidthOf(config, shape.headWidth);
   if (turning !== shape.headWidth)
-    throw unlike("`partial_rotary_factor` null or 1 to train", turning / shape.headWidth); // prettier-ignore
+    throw unlike(
+      "`partial_rotary_factor` null or 1 to train",
+      turning / shape.headWidth,
+    );
   const windows = windowsOf(config, shape.layers);
   return { ...shape, context: Math.min(shape.context, ...windows) };
 }

@@ -53,7 +53,11 @@ export const inLayer = (layer: number, name: string): string =>
 export const biasInLayer = (layer: number, name: string): string =>
   `model.layers.${layer}.${name}.bias`;
 
-const QKV = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"] as const; // prettier-ignore
+const QKV = [
+  "self_attn.q_proj",
+  "self_attn.k_proj",
+  "self_attn.v_proj",
+] as const;
 const OUT = "self_attn.o_proj";
 const GATE_UP = ["mlp.gate_proj", "mlp.up_proj"] as const;
 const DOWN = "mlp.down_proj";
@@ -64,8 +68,15 @@ export function fusedLayers(shape: LlamaShape): FusedLayers {
   const [q, k, v] = QKV;
   const [gate, up] = GATE_UP;
   return {
-    "self_attn.qkv_proj": [[q, queries], [k, keys], [v, keys]], // prettier-ignore
-    "mlp.gate_up_proj": [[gate, shape.hidden], [up, shape.hidden]], // prettier-ignore
+    "self_attn.qkv_proj": [
+      [q, queries],
+      [k, keys],
+      [v, keys],
+    ],
+    "mlp.gate_up_proj": [
+      [gate, shape.hidden],
+      [up, shape.hidden],
+    ],
   };
 }
 
@@ -120,7 +131,11 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     };
     norm("input_layernorm", C);
     const [q, k, v] = QKV;
-    linear(C, plain, [[q, queries], [k, keys], [v, keys]]); // prettier-ignore
+    linear(C, plain, [
+      [q, queries],
+      [k, keys],
+      [v, keys],
+    ]);
     if (shape.headNorm) {
       norm("self_attn.q_norm", D);
       norm("self_attn.k_norm", D);
@@ -128,7 +143,10 @@ export function parameterTable(shape: LlamaShape): ParameterTable {
     linear(queries, residual, [[OUT, C]]);
     norm("post_attention_layernorm", C);
     const [gate, up] = GATE_UP;
-    linear(C, plain, [[gate, hidden], [up, hidden]]); // prettier-ignore
+    linear(C, plain, [
+      [gate, hidden],
+      [up, hidden],
+    ]);
     linear(hidden, residual, [[DOWN, C]]);
   }
   add("vector", FINAL_NORM, [C], { value: 1 });

@@ -44,11 +44,18 @@ export function ropeOf(
       typeof value === "object" && value !== null && !Array.isArray(value),
   );
   if (nested)
-    throw unlike(`\`${key}\` that all layers share`, Object.fromEntries([nested])); // prettier-ignore
+    throw unlike(
+      `\`${key}\` that all layers share`,
+      Object.fromEntries([nested]),
+    );
   const base = own.rope_theta === undefined ? config : own;
   const ropeBase = positiveIn(base, "rope_theta", DEFAULT_BASE);
   if (type === "default") return { ropeBase };
-  const original = positiveIn(config.original_max_position_embeddings === undefined ? own : config, "original_max_position_embeddings", isPhi3 ? PHI3_ORIGINAL_CONTEXT : context); // prettier-ignore
+  const original = positiveIn(
+    config.original_max_position_embeddings === undefined ? own : config,
+    "original_max_position_embeddings",
+    isPhi3 ? PHI3_ORIGINAL_CONTEXT : context,
+  );
   if (type === "longrope") {
     const pairs = rotaryWidthOf(config, headWidth) / 2;
     return { ropeBase, ...factorsOf(own, pairs, context, original) };
@@ -68,7 +75,10 @@ export function rotaryWidthOf(config: Config, headWidth: number): number {
     throw unlike("`partial_rotary_factor` null or 1", told);
   const width = typeof told === "number" ? Math.trunc(headWidth * told) : 0;
   if (width > 0 && width < headWidth && width % 2 === 0) return width;
-  throw unlike(`\`partial_rotary_factor\` of an even number of a head's ${headWidth} channels`, told); // prettier-ignore
+  throw unlike(
+    `\`partial_rotary_factor\` of an even number of a head's ${headWidth} channels`,
+    told,
+  );
 }
 
 function parametersOf(config: Config): { key: string; own: Config } {
@@ -105,7 +115,11 @@ function factorsOf(
   };
   const [short, long] = [list("short_factor"), list("long_factor")];
   const factor = positiveIn(own, "factor", context / original);
-  const attentionFactor = positiveIn(own, "attention_factor", longAttention(factor, original)); // prettier-ignore
+  const attentionFactor = positiveIn(
+    own,
+    "attention_factor",
+    longAttention(factor, original),
+  );
   const isSame = JSON.stringify(short) === JSON.stringify(long);
   return {
     ropeScaling: {

@@ -43,7 +43,10 @@ export function windowsOf(config: Config, layers: number): number[] {
           ? [FULL, SLIDING]
           : [own[layer] ? SLIDING : FULL];
       if (!allowed.includes(each as string))
-        throw unlike(`\`layer_types\` ${allowed.map(shown).join(" or ")} in layer ${layer}`, each); // prettier-ignore
+        throw unlike(
+          `\`layer_types\` ${allowed.map(shown).join(" or ")} in layer ${layer}`,
+          each,
+        );
       own[layer] = each === SLIDING;
     }
   }

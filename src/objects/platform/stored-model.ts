@@ -164,7 +164,10 @@ function folderOf(bucket: R2Bucket, files: ModelFiles): Folder {
     open(name) {
       const file = files.get(name);
       if (!file)
-        throw new AppError("file_not_found", `Expected ${name} in the folder, got none`); // prettier-ignore
+        throw new AppError(
+          "file_not_found",
+          `Expected ${name} in the folder, got none`,
+        );
       return Promise.resolve({
         bytes: file.size,
         read: (start: number, end: number) => read(file, start, end - start),

@@ -278,7 +278,13 @@ export class StepLeases {
     deadlineMs: number,
   ): Held {
     const lease = { ...microbatch, step: this.step, deadlineMs };
-    const given = { lease, holder, startMs: nowMs, sinceMs: nowMs, isAhead: true }; // prettier-ignore
+    const given = {
+      lease,
+      holder,
+      startMs: nowMs,
+      sinceMs: nowMs,
+      isAhead: true,
+    };
     held.push(given);
     return given;
   }

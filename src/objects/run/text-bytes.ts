@@ -17,7 +17,10 @@ import {
   cachedTokenBytes,
   TokenCache,
 } from "../../training/token-cache.ts";
-import { tokenLengths, tokenLengthsBytes } from "../../training/token-lengths.ts"; // prettier-ignore
+import {
+  tokenLengths,
+  tokenLengthsBytes,
+} from "../../training/token-lengths.ts";
 import { directoryStub } from "../directory/directory.ts";
 import { tokensKey } from "../directory/stored-dataset.ts";
 import type { ObjectBindings } from "../platform/bindings.ts";
@@ -70,7 +73,9 @@ export class TextBytes {
     const dataset = await directoryStub(this.#bindings).dataset(name);
     const width = bytesPerToken(dataset);
     const range = { offset: width * start, length: width * length };
-    const object = await this.#bindings.BUCKET.get(tokensKey(dataset), { range }); // prettier-ignore
+    const object = await this.#bindings.BUCKET.get(tokensKey(dataset), {
+      range,
+    });
     if (object) return new Uint16Array(await object.arrayBuffer());
     throw new AppError(
       "dataset_not_found",

@@ -42,7 +42,9 @@ export function measuredOn(
   isOwnText: boolean,
 ): string {
   const kind = model.arch === "llama" ? "Llama" : "GPT";
-  const text = isOwnText ? "its training text" : "another text than it was trained on"; // prettier-ignore
+  const text = isOwnText
+    ? "its training text"
+    : "another text than it was trained on";
   return `The model is a ${kind} of ${model.layers} layers of width ${model.width} after ${step} steps with ${optimizer.name} (recipe \`${recipe}\`); the batch is ${sequences} sequences of ${model.context} tokens of ${text}.`;
 }
 
