@@ -54,9 +54,9 @@ function constants({
 }: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes the edge ${ms(push.each)} ms a shard and ${perMegabyte(push.byte)} ms a megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a completion, or the request for a step's first lease, ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms a shard. Of a request's time the edge's thread is at work for ${percent(shares.edge)}, the trainer for ${percent(shares.trainer)}; the rest waits. What was pulled over the slow link was ${percent(difference)} of whole frames.`,
+    `A push takes ${ms(push.each)} ms per shard and ${perMegabyte(push.byte)} ms per megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a completion, or the request for a step's first lease, ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms per shard. The edge's thread works for ${percent(shares.edge)} of a request's time, the trainer for ${percent(shares.trainer)}; the rest is waiting. Over the slow link, ${percent(difference)} of the bytes of whole frames were pulled.`,
     "",
-    "| model | parameters | computing a microbatch | packing weights, once | reducing one | the update | read again | a difference, made and taken | pulled | pushed a microbatch |",
+    "| model | parameters | computing a microbatch | packing weights, once | reducing one | update | reading again | making and applying a difference | pulled | pushed per microbatch |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...Object.entries(models).map(
       ([name, costs]) =>
@@ -77,9 +77,9 @@ function checked({ points }: Scaling): string {
     `${errors.filter((error) => error <= 0.15).length} of ${errors.length}`;
   const [errors, fitted] = [errorsOf(false), errorsOf(true)];
   return [
-    `On ${availableParallelism()} cores, which compute ${cores.toFixed(2)} times as much as one, with a load of ${load.toFixed(1)} by others before; microbatches of 2 sequences. Of the runs that were not fitted ${within(errors)} are within 15 %; the median is ${percent(median(errors))} off, the worst ${percent(Math.max(...errors))}. Of those that were, ${within(fitted)}.`,
+    `On ${availableParallelism()} cores, which are together ${cores.toFixed(2)} times as fast as one, with a load average of ${load.toFixed(1)} before; microbatches of 2 sequences. Of the runs that were not fitted, ${within(errors)} are within 15 %; the median error is ${percent(median(errors))}, the largest ${percent(Math.max(...errors))}. Of the fitted runs, ${within(fitted)}.`,
     "",
-    "| model | trainers | shards | microbatches | link | fitted | measured | foretold | off |",
+    "| model | trainers | shards | microbatches | link | fitted | measured | predicted | error |",
     "| --- | --: | --: | --: | --- | --- | --: | --: | --: |",
     ...points.map(
       (point) =>
@@ -103,11 +103,11 @@ function far({ constants: fitted, models }: Scaling): string {
     ),
   );
   return [
-    `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | of all trainers' time computing |`,
+    `| model | link | trainers | pull | compute | push | commit | step | with sums of ${FAN_IN} | share of trainers' time computing |`,
     "| --- | --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows,
     "",
-    `So many trainers, each with a microbatch, must a step have for sums of ${FAN_IN} to shorten it:`,
+    `Number of trainers, each with one microbatch, from which sums of ${FAN_IN} shorten a step:`,
     "",
     `| model | link | ${GAINS.map((gain) => `by ${percent(gain)}`).join(" | ")} | at ${MOST_MICROBATCHES} |`,
     `| --- | --- | ${GAINS.map(() => "--:").join(" | ")} | --: |`,

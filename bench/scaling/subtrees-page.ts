@@ -70,9 +70,9 @@ export function subtreesTable(samples: readonly SubtreeSample[]): string {
   const off = ({ foretold, measured }: Judged) =>
     Math.abs(foretold / measured - 1);
   return [
-    `Steps of each: ${samples[0]!.steps}, with a load of ${samples[0]!.load.toFixed(1)} by others before; CPU of the edge, two shards, of one of them and its subtrees. The model is ${rows.map((row) => `${(100 * off(row)).toFixed(0)} %`).join(", ")} off.`,
+    `${samples[0]!.steps} steps of each, with a load average of ${samples[0]!.load.toFixed(1)} before; CPU time of the edge for one of two shards, with its subtrees. The errors of the model are ${rows.map((row) => `${(100 * off(row)).toFixed(0)} %`).join(", ")}.`,
     "",
-    "| model | microbatches | subtrees of | a push | a sum, handed over | at the shard a step, without | with | foretold | worth it from |",
+    "| model | microbatches | subtrees of | a push | a sum, transferred | shard's time per step, without | with | predicted | worth it from |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: |",
     ...rows.map((row) => {
       const { sample, without, measured, foretold, summed, from } = row;

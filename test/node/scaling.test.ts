@@ -241,8 +241,8 @@ test("runs that go as the model says are foretold from those with one trainer an
     "Expected a run of small with one trainer, one microbatch and no link, got none",
   );
   const { checked, far } = rendered(scaling);
-  expect(checked).toContain("not fitted 8 of 8 are within 15 %");
-  expect(checked).toContain("Of those that were, 8 of 8.");
+  expect(checked).toContain("not fitted, 8 of 8 are within 15 %");
+  expect(checked).toContain("Of the fitted runs, 8 of 8.");
   const lines = far.split("\n");
   expect(lines).toHaveLength(2 + 2 * 2 * 3 + 5 + 2 * 2);
   // With these constants a push is half a second by itself, and the link far faster: 17 to a shard are more than 16 to
