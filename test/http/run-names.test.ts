@@ -94,13 +94,20 @@ test.each([
 test("runs of a release that knew no names are read, and have none", async () => {
   const body = await newRequest({ run: "old", name: "too new" });
   expect((await post(body)).status).toBe(201);
-  for (const [stub, table] of [
-    [bindings.RUN.getByName("old"), "run"],
-    [bindings.DIRECTORY.getByName("directory"), "runs"],
+  // A run's schema has gained `exclusions` since.
+  for (const [stub, columns] of [
+    [
+      bindings.RUN.getByName("old"),
+      ["run DROP COLUMN name", "authors DROP COLUMN exclusions"],
+    ],
+    [bindings.DIRECTORY.getByName("directory"), ["runs DROP COLUMN name"]],
   ] as const) {
     await runInDurableObject(stub, (_object, { storage }) => {
-      storage.sql.exec(`ALTER TABLE ${table} DROP COLUMN name`);
-      storage.sql.exec("UPDATE schema SET version = version - 1");
+      for (const column of columns) storage.sql.exec(`ALTER TABLE ${column}`);
+      storage.sql.exec(
+        "UPDATE schema SET version = version - ?",
+        columns.length,
+      );
     });
     await evictDurableObject(stub);
   }

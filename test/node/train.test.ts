@@ -242,7 +242,7 @@ describe("a run to its end", () => {
       ],
       [[...from, "--tokenizer", "byte"], 2, "Expected no --tokenizer or"],
       [[...from, "--resume"], 1, "Expected --text to be the text of the resu"],
-      [[...same, ...from, "--resume"], 2, "Expected more `steps` than the 6"],
+      [[...same, ...from, "--resume"], 2, "Expected more --steps than the 6"],
       [["--resume"], 1, "Expected --resume with an interrupted run in"],
     ] as const;
     for (const [more, expected, said] of refused) {
