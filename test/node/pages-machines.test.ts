@@ -214,8 +214,16 @@ describe.skipIf(!isBrowserExpected)("on other machines", () => {
       await expect.poll(() => alarmsOf(page)).toEqual([]);
       expect(await rows.getAttribute("aria-invalid")).toBeNull();
     }
+    // Another option renders the page anew; what is being typed stays.
+    const seed = page.getByLabel("Seed", { exact: true });
+    await rows.fill("");
+    await seed.fill("7");
+    await expect.poll(() => page.url()).toContain("seed=7");
+    expect(await rows.inputValue()).toBe("");
+    expect(await alarmsOf(page)).toEqual([trouble]);
+    await rows.fill("256");
     await page.getByLabel("Walk through block").fill("-1");
-    await page.getByLabel("Seed", { exact: true }).fill("1.5");
+    await seed.fill("1.5");
     await expect.poll(async () => (await alarmsOf(page)).length).toBe(2);
     expect(await faultsOf(page)).toEqual([]);
     await page.goto(`${site.edge.url}/?runs=bytes`);

@@ -1,7 +1,7 @@
 /** Inputs for ids and whole numbers. */
 import { useComputed, useSignal } from "@preact/signals";
 import { html } from "htm/preact";
-import { useEffect, useId, useRef } from "preact/hooks";
+import { useId, useLayoutEffect, useRef } from "preact/hooks";
 import { expected, type Whole } from "../../api/option-kinds.ts";
 
 /** Handler of `change` for ids, which may have been pasted with spaces around them. */
@@ -21,10 +21,12 @@ export function WholeInput({ option, value, heard }: Props) {
   const input = useRef<HTMLInputElement>(null);
   const trouble = useSignal("");
   const id = useId();
-  // A render replaces invalid text by `value`.
-  useEffect(() => {
-    if (isWhole(input.current!)) trouble.value = "";
-  });
+  // Only another value replaces what is typed: the page renders for other causes in the middle of it.
+  useLayoutEffect(() => {
+    const field = input.current!;
+    if (field.valueAsNumber !== value) field.value = String(value);
+    trouble.value = "";
+  }, [value]);
   const typed = () => {
     const { valueAsNumber: came } = input.current!;
     if (!isWhole(input.current!)) {
@@ -34,7 +36,6 @@ export function WholeInput({ option, value, heard }: Props) {
     trouble.value = "";
     heard(came);
   };
-  // Reading the signal's value here would render the input again, and replace what is being typed.
   const isInvalid = useComputed(() => (trouble.value ? "true" : undefined));
   return html`<div class="field">
     <label>
@@ -44,7 +45,6 @@ export function WholeInput({ option, value, heard }: Props) {
         type="number"
         min=${option.least}
         max=${option.most}
-        value=${value}
         aria-invalid=${isInvalid}
         aria-describedby=${id}
         onInput=${typed}
