@@ -13,7 +13,7 @@ import { loadKernelsFile } from "../kernels/load-file.ts";
 import type { Mxfp4Edge } from "../client/mxfp4-edge.ts";
 import { checkApart } from "./apart.ts";
 import { byteSize } from "../api/byte-size.ts";
-import { isObject } from "../api/json.ts";
+import { isObject, parsedObject } from "../api/json.ts";
 import { cardName } from "./card-name.ts";
 import { convertByJob } from "./convert-by-job.ts";
 import { tellKept } from "./convert-file.ts";
@@ -86,19 +86,10 @@ async function modulesIn(
   folder: ReturnType<typeof localFolder>,
   folders: readonly string[],
 ): Promise<string[]> {
-  const listed = parsedJson((await folder.text(MODULES_FILE)) ?? "[]");
+  const listed = parsedObject((await folder.text(MODULES_FILE)) ?? "[]");
   if (!Array.isArray(listed)) return [];
   const paths = listed.map((each) => (isObject(each) ? each.path : undefined));
   return folders.filter((each) => paths.includes(each.slice(0, -1)));
-}
-
-/** Undefined where it is none: the file is only copied. */
-function parsedJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }
 
 function tellLeft(

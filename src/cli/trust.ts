@@ -29,10 +29,11 @@ export const tokensCommand = defineCommand({
       throw new UsageError("Expected --days with --issue, got --days alone");
     }
     if (given.issue) {
-      const expiresInMs = DAY_MS * wholeNumber("days", given.days ?? "7", 1);
-      const issued = await refusedAsTyped(
-        runOf(given).joinToken({ expiresInMs }),
-      );
+      const lasting =
+        given.days === undefined
+          ? {}
+          : { expiresInMs: DAY_MS * wholeNumber("days", given.days, 1) };
+      const issued = await refusedAsTyped(runOf(given).joinToken(lasting));
       printAnswer(given.json, issued, ({ token }) => token);
       return;
     }

@@ -2,6 +2,7 @@
 import { env, reset } from "cloudflare:test";
 import { afterEach, describe, expect, test } from "vitest";
 import type { LlamaShape, RunRequest } from "../../src/api/run-config.ts";
+import type { RunClient } from "../../src/client/run-client.ts";
 import {
   readSafetensors,
   writeSafetensors,
@@ -50,6 +51,12 @@ async function weightsOf(run: {
     new Uint8Array(await (await run.checkpoint()).arrayBuffer()),
   );
   return tensors;
+}
+
+async function exportedConfig(run: RunClient): Promise<unknown> {
+  const tar = untarred(await (await run.checkpoint({ format: "hf" })).bytes());
+  const [, written] = [...tar].find(([name]) => name.endsWith("config.json"))!;
+  return JSON.parse(new TextDecoder().decode(written));
 }
 
 test.each([
@@ -133,9 +140,7 @@ test("positions turn as the folder's config says, to the run's end and in what i
   await finish(run, ["one"]);
   const state = await (await run.checkpoint({ state: "full" })).bytes();
   await BUCKET.put("files/state/some.safetensors", state);
-  const tar = untarred(await (await run.checkpoint({ format: "hf" })).bytes());
-  const [, written] = [...tar].find(([name]) => name.endsWith("config.json"))!;
-  expect(JSON.parse(new TextDecoder().decode(written))).toMatchObject({
+  expect(await exportedConfig(run)).toMatchObject({
     model_type: "qwen2",
     rope_parameters,
     rope_scaling: rope_parameters,
@@ -171,9 +176,7 @@ test("biases of every linear layer are trained, kept to the run's end, and leave
   await finish(run, ["one"]);
   const state = await (await run.checkpoint({ state: "full" })).bytes();
   await BUCKET.put("files/state/some.safetensors", state);
-  const tar = untarred(await (await run.checkpoint({ format: "hf" })).bytes());
-  const [, written] = [...tar].find(([name]) => name.endsWith("config.json"))!;
-  expect(JSON.parse(new TextDecoder().decode(written))).toMatchObject({
+  expect(await exportedConfig(run)).toMatchObject({
     model_type: "llama",
     attention_bias: true,
     mlp_bias: true,

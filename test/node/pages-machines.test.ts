@@ -4,8 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
-import { hasEnded } from "../../src/api/run-status.ts";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
 import { countedTokens } from "../../src/training/data.ts";
@@ -15,6 +14,7 @@ import {
   PATIENCE_MS,
   type PagesSite,
   startPages,
+  trainTinyRun,
 } from "../support/pages-site.ts";
 import { tinyRun } from "../support/tiny-run.ts";
 
@@ -27,18 +27,6 @@ let api: Client;
 const alarmsOf = async (page: Page) =>
   (await page.locator("[role=alert]").allInnerTexts()).filter(Boolean);
 
-async function train(run: string, dataset: string): Promise<void> {
-  await api.createRun(tinyRun(run, { dataset }));
-  await api.run(run).addTrainers(1);
-  await vi.waitFor(
-    async () => {
-      const { state } = await api.run(run).status();
-      if (!hasEnded(state)) throw new Error(`Expected an end, got ${state}`);
-    },
-    { timeout: PATIENCE_MS, interval: 100 },
-  );
-}
-
 describe.skipIf(!isBrowserExpected)("on other machines", () => {
   beforeAll(async () => {
     site = await startPages(TOKEN);
@@ -48,8 +36,8 @@ describe.skipIf(!isBrowserExpected)("on other machines", () => {
     const tokenizer = { tokenizer: "bpe" } as const;
     await api.putDataset("pairs", text.subarray(0, 100_000), tokenizer);
     await api.readyDataset("pairs");
-    await train("bytes", "text");
-    await train("pairs", "pairs");
+    await trainTinyRun(api, "bytes");
+    await trainTinyRun(api, "pairs", { dataset: "pairs" });
   }, PATIENCE_MS);
 
   afterAll(async () => {

@@ -4,9 +4,8 @@
  */
 import { readFileSync } from "node:fs";
 import type { BrowserContextOptions, Page } from "playwright-core";
-import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunRequest } from "../../src/api/run-config.ts";
-import { hasEnded } from "../../src/api/run-status.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
 import type { Running } from "../../src/local/edge.ts";
@@ -16,6 +15,7 @@ import {
   PATIENCE_MS,
   type PagesSite,
   startPages,
+  trainTinyRun,
 } from "../support/pages-site.ts";
 import { tinyRun } from "../support/tiny-run.ts";
 
@@ -44,18 +44,6 @@ async function begin(run: string, more: Partial<RunRequest> = {}) {
   await api.createRun(tinyRun(run, more));
 }
 
-async function train(run: string, more: Partial<RunRequest> = {}) {
-  await begin(run, more);
-  await api.run(run).addTrainers(1);
-  await vi.waitFor(
-    async () => {
-      const { state } = await api.run(run).status();
-      if (!hasEnded(state)) throw new Error(`Expected an end, got ${state}`);
-    },
-    { timeout: PATIENCE_MS, interval: 100 },
-  );
-}
-
 /** Clicks what is found by words. */
 async function press(page: Page, name: string): Promise<void> {
   await page.getByRole("button", { name, exact: true }).click();
@@ -67,8 +55,10 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     ({ edge, said } = site);
     api = new Client({ baseUrl: edge.url, token: TOKEN });
     await api.putDataset("text", readFileSync(mobyDick()).subarray(0, 20_000));
-    await train("one");
-    await train(LONG, { model: { arch: "llama", layers: 1, width: 64 } });
+    await trainTinyRun(api, "one");
+    await trainTinyRun(api, LONG, {
+      model: { arch: "llama", layers: 1, width: 64 },
+    });
   });
 
   afterAll(async () => {
@@ -109,14 +99,14 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await expect.poll(() => line.innerText()).toContain(", ended, ");
     await page.unroute("**/v1/runs");
     const rates = { learningRate: 1e6, matrixLearningRate: 1e6, clip: 1e6 };
-    await train("far", {
+    await trainTinyRun(api, "far", {
       recipe: "f32",
       gradientDtype: "f32",
       optimizer: { name: "adamw", ...rates },
     });
     await page.goto(`${edge.url}/?runs=far`);
     await words.filter({ hasText: "a lower learning rate" }).waitFor();
-    await train("short", { steps: 1 });
+    await trainTinyRun(api, "short", { steps: 1 });
     await page.goto(`${edge.url}/?runs=short`);
     await page.getByText("Of the last step, summed").waitFor();
     await page.context().close();
@@ -272,7 +262,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
 
   test("of a run that was removed while it was looked at the page says so; one of its name is followed anew", async () => {
     const page = await pageOf();
-    await train("gone");
+    await trainTinyRun(api, "gone");
     await page.goto(`${edge.url}/?runs=gone`);
     await page.locator("#state", { hasText: "finished" }).waitFor();
     await api.run("gone").remove();
@@ -319,7 +309,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
 
   test("one that was begun under the name of an ended run is followed, however late the end of that is heard", async () => {
     const page = await pageOf();
-    await train("again");
+    await trainTinyRun(api, "again");
     const released = Promise.withResolvers<void>();
     let isFirst = true;
     await page.route("**/v1/runs/again/events*", async (route) => {
@@ -384,7 +374,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     expect(await faultsOf(page)).toEqual([]);
     // There are six colours.
     const brief = Array.from({ length: 5 }, (_, i) => `brief-${i}`);
-    for (const name of brief) await train(name, { steps: 1 });
+    for (const name of brief) await trainTinyRun(api, name, { steps: 1 });
     // A name that comes twice is one run.
     const seven = ["one", "one", LONG, ...brief];
     await page.addInitScript(`{
@@ -409,7 +399,7 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
   });
 
   test("a name that is read from right to left stands before its value", async () => {
-    await train("rtl", { steps: 1, name: "ריצה 12" });
+    await trainTinyRun(api, "rtl", { steps: 1, name: "ריצה 12" });
     const page = await pageOf();
     await page.goto(`${edge.url}/?runs=rtl`);
     const key = page.locator(".chart").first().locator(".key");

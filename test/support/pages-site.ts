@@ -3,9 +3,14 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Browser, BrowserContextOptions, Page } from "playwright-core";
+import { vi } from "vitest";
+import type { RunRequest } from "../../src/api/run-config.ts";
+import { hasEnded } from "../../src/api/run-status.ts";
+import type { Client } from "../../src/client/client.ts";
 import { type Running, startEdge } from "../../src/local/edge.ts";
 import { launchBrowser } from "./browser.ts";
 import { DESK, listened } from "./page-faults.ts";
+import { tinyRun } from "./tiny-run.ts";
 
 /** For what a page shows in the end, on a machine that does other things. */
 export const PATIENCE_MS = 120_000;
@@ -51,4 +56,21 @@ export async function startPages(token?: string): Promise<PagesSite> {
       rmSync(folder, { recursive: true, force: true });
     },
   };
+}
+
+/** A tiny run to its end, by one trainer of the edge. */
+export async function trainTinyRun(
+  api: Client,
+  run: string,
+  changes?: Partial<RunRequest>,
+): Promise<void> {
+  await api.createRun(tinyRun(run, changes));
+  await api.run(run).addTrainers(1);
+  await vi.waitFor(
+    async () => {
+      const { state } = await api.run(run).status();
+      if (!hasEnded(state)) throw new Error(`Expected an end, got ${state}`);
+    },
+    { timeout: PATIENCE_MS, interval: 100 },
+  );
 }
