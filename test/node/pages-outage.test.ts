@@ -51,4 +51,18 @@ describe.skipIf(!isBrowserExpected)("after an outage", () => {
     await expect.poll(() => started.innerText()).toBe("");
     await page.getByRole("button", { name: "Pause" }).waitFor();
   });
+
+  test("an edge that takes a request and never answers is said not to answer, and asked again", async () => {
+    const page = await site.open();
+    await page.clock.install();
+    await page.route("**/version", () => {});
+    await page.goto(site.edge.url);
+    await page.getByText("Asking the edge…").waitFor();
+    await page.clock.fastForward(31_000);
+    await page.getByText("The edge does not answer").waitFor();
+    await page.getByText("nothing came within 30000 ms").waitFor();
+    await page.unroute("**/version");
+    await page.getByRole("button", { name: "Ask again" }).click();
+    await page.locator("#new-run summary").waitFor();
+  });
 });

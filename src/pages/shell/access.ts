@@ -4,11 +4,15 @@ import { signal } from "@preact/signals";
 import type { AppError } from "../../api/errors.ts";
 import type { ServiceVersion } from "../../api/service-version.ts";
 import { Client } from "../../client/client.ts";
+import { withTimeout } from "../../client/with-timeout.ts";
 import { hearTime } from "./server-clock.ts";
 
 const KEY = "mxfp4-edge token";
 /** The user waits: gives up without an answer after this time. */
 const PATIENCE_MS = 4_000;
+
+/** As long as a request of the client may take. */
+const ANSWER_MS = 30_000;
 
 /** The service; undefined until it has answered. */
 export const service = signal<ServiceVersion | undefined>(undefined);
@@ -51,7 +55,9 @@ export async function enter(given?: string): Promise<void> {
   refusal.value = "";
   if (given !== undefined) sessionStorage.setItem(KEY, given);
   try {
-    const answer = await fetch("/version");
+    const answer = await withTimeout(ANSWER_MS, undefined, (signal) =>
+      fetch("/version", { signal }),
+    );
     service.value = (await answer.json()) as ServiceVersion;
     const { access } = service.value;
     if (access === "all" || (access === "token" && token() !== undefined)) {
