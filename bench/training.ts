@@ -8,7 +8,7 @@
  *
  * So overhead ÷ step is the share that is not computing, and edge-cpu ÷ trainer-cpu what an edge has to do beside
  * a trainer. L4-d256 is `small` with microbatches of 8 × 256 tokens; L4-d128 is what `npm run train` trains unless it is told
- * otherwise, 2 × 128 tokens of byte pairs. A step has four of them.
+ * otherwise, 8 × 128 tokens of byte pairs. A step has four of them.
  */
 import { mkdirSync, mkdtempSync, openAsBlob, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -29,7 +29,7 @@ const MICROBATCHES = 4;
 const LEAST_STEPS = 4;
 const MODELS = {
   "L4-d256": { preset: "small", sequences: 8, dataset: "bytes" },
-  "L4-d128": { preset: "tiny", sequences: 2, dataset: "pairs" },
+  "L4-d128": { preset: "tiny", sequences: 8, dataset: "pairs" },
 } as const;
 const TOKENIZERS = {
   bytes: { tokenizer: "byte" },

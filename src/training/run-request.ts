@@ -64,7 +64,7 @@ export const DEFAULTS = {
   microbatches: 4,
   sequences: 2,
   optimizer: {} as Partial<OptimizerConfig>,
-  evaluation: { interval: 100, microbatches: 8 },
+  evaluation: { interval: 50, microbatches: 8 },
   snapshotSteps: 100,
 };
 

@@ -72,7 +72,7 @@ test("POST /v1/runs fills in the default run", async () => {
         weightDecay: 0.1,
         clip: 1,
       },
-      evaluation: { interval: 100, microbatches: 8 },
+      evaluation: { interval: 50, microbatches: 8 },
       shards: 2,
       snapshotSteps: 100,
     },

@@ -600,7 +600,7 @@ describe("refusals say what was expected and what came", () => {
     ],
     [
       ["--preset", "medium", "--vocabulary", "8192"],
-      /; this fits: npm run train -- .*--vocabulary 4096 .*--preset medium --microbatches 8$/m,
+      /; this fits: npm run train -- .*--vocabulary 4096 .*--preset medium --microbatches 32$/m,
     ],
   ])("%j", async (args, message) => {
     const { code, stderr } = await place.train(

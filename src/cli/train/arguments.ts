@@ -76,8 +76,8 @@ export const trainArgs = {
   ),
   "head-norm": flag("Llama: normalize queries and keys, as in Qwen3"),
   context: valued("N", "Tokens per sequence"),
-  steps: valued("N", "Number of optimizer steps", "400"),
-  batch: valued("N", "Sequences per step", "8"),
+  steps: valued("N", "Number of optimizer steps", "200"),
+  batch: valued("N", "Sequences per step", "32"),
   microbatches: valued(
     "N",
     "Microbatches per step, each computed by one trainer (default: 4, or more if one would not fit a trainer's memory)",
