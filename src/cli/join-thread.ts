@@ -19,7 +19,7 @@ export type RunAddress = {
   token: string | undefined;
   run: string;
 };
-export type ThreadTask = RunAddress & { trainer: string };
+export type ThreadTask = RunAddress & { trainer: string; memoryBytes: number };
 
 export type ThreadMessage =
   | ({ type: "microbatch"; trainer: string } & Omit<
@@ -33,7 +33,7 @@ export type ThreadMessage =
   | { type: "ended"; outcome: string };
 
 const port = parentPort!;
-const { baseUrl, token, run, trainer } = workerData as ThreadTask;
+const { baseUrl, token, run, trainer, memoryBytes } = workerData as ThreadTask;
 const fetcher = new NodeFetcher();
 const leaving = new AbortController();
 port.once("message", () => leaving.abort());
@@ -69,6 +69,7 @@ async function train(): Promise<void> {
       },
       onTrouble: (text) => tell({ type: "trouble", text }),
       turn: () => setImmediate(),
+      memoryBytes,
       pause: (failures) => pause(trainerPauseMs(failures), signal),
       leave: () =>
         new Client({ baseUrl, token, fetcher }).run(run).leave(identity),

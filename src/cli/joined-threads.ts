@@ -7,6 +7,7 @@ import { pause, trainerPauseMs } from "../client/retry.ts";
 import type { RunAddress, ThreadMessage, ThreadTask } from "./join-thread.ts";
 import { NodeFetcher } from "./node-fetcher.ts";
 import { SharedPulls } from "./shared-pulls.ts";
+import { threadMemoryBytes } from "./thread-memory.ts";
 
 /** Next to this file, also when bundled. */
 const THREAD = join(
@@ -49,6 +50,7 @@ export function joinThreads(
   const fetcher = new NodeFetcher();
   const client = new Client({ ...run, fetcher }).run(run.run);
   const pulls = new SharedPulls((...asked) => client.pull(...asked));
+  const memoryBytes = threadMemoryBytes(trainers.length);
   const leaving = new AbortController();
   const lost: unknown[] = [];
   return { ended: allEnded(), leave: () => leaving.abort() };
@@ -84,7 +86,7 @@ export function joinThreads(
 
   /** Runs one thread until the trainer's end. Errors: `Refusal`; the thread's error */
   async function oneThread(trainer: string, onWork: () => void): Promise<void> {
-    const workerData: ThreadTask = { ...run, trainer };
+    const workerData: ThreadTask = { ...run, trainer, memoryBytes };
     const worker = new Worker(THREAD, { workerData });
     const { promise, resolve, reject } = Promise.withResolvers<void>();
     worker.on("message", (message: ThreadMessage) => {

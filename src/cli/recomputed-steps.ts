@@ -22,6 +22,7 @@ import {
   isCommitOf,
   isLinked,
 } from "./told-step.ts";
+import { threadMemoryBytes } from "./thread-memory.ts";
 
 /** Steps requested in parallel. */
 const AT_ONCE = 8;
@@ -192,7 +193,7 @@ export class RecomputedRun {
   async #replayFrom(start: number, given?: Folder): Promise<ReplayedRun> {
     const { config } = this.status;
     if (start === 0 && !config.from && !given)
-      return ReplayedRun.open(config, this.#run);
+      return ReplayedRun.open(config, this.#run, threadMemoryBytes());
     const model = await openModel(given ?? (await this.#stateOf(start)));
     const { run: state, read } = model;
     const isOfIt =
@@ -208,7 +209,10 @@ export class RecomputedRun {
       throw new UsageError(
         `Expected a state with the run's \`results\` before it, ${results}, got ${state.results ?? "one of an earlier release, which has none"}`,
       );
-    return ReplayedRun.open(config, this.#run, { step: start, read });
+    return ReplayedRun.open(config, this.#run, threadMemoryBytes(), {
+      step: start,
+      read,
+    });
   }
 
   async #stateOf(step: number): Promise<Folder> {

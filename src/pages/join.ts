@@ -18,6 +18,7 @@ import { lossWords } from "./shell/format.ts";
 import { trim } from "./shell/inputs.ts";
 import { Door, PageFrame } from "./shell/frame.ts";
 import { WAITING_LINES } from "./training/few-connections.ts";
+import { tabMemoryBytes } from "./training/tab-memory.ts";
 import { TabTrainer } from "./training/tab-trainer.ts";
 
 const query = new URLSearchParams(location.search);
@@ -114,6 +115,7 @@ async function begin(run: string, wanted: number): Promise<string> {
         trainer: `${tab}-${i + 1}`,
         bootId: crypto.randomUUID(),
         line: i % WAITING_LINES,
+        memoryBytes: tabMemoryBytes(count),
       }),
   );
   const { state, step, config } = status;

@@ -12,6 +12,7 @@ import { codesOf } from "../training/zeroed-codes.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import type { ObservedLayer } from "../training/observed-layers.ts";
 import { loadKernelsHere } from "./training/kernels.ts";
+import { tabMemoryBytes } from "./training/tab-memory.ts";
 import type {
   ReplayMessage,
   ReplayTask,
@@ -27,7 +28,7 @@ async function replay(task: ReplayTask): Promise<void> {
   const api = new Client(task).run(task.run);
   const { config } = await api.status();
   const from = task.from === null ? undefined : await stateAt(api, task.from);
-  const run = await ReplayedRun.open(config, api, from);
+  const run = await ReplayedRun.open(config, api, tabMemoryBytes(), from);
   // A state of an earlier release has no digest of the preceding results.
   let results = from ? from.results : await firstResults(config);
   while (run.step <= task.step) {

@@ -25,7 +25,7 @@ function turn(): Promise<void> {
 }
 
 async function train(task: TabTask): Promise<void> {
-  const { baseUrl, token, run, trainer, bootId, line } = task;
+  const { baseUrl, token, run, trainer, bootId, line, memoryBytes } = task;
   await loadKernelsHere("kernels.wasm");
   const { signal } = leaving;
   const identity = {
@@ -44,6 +44,7 @@ async function train(task: TabTask): Promise<void> {
     },
     onTrouble: (text) => tell({ type: "trouble", text }),
     turn,
+    memoryBytes,
     pause: (failures) => pause(trainerPauseMs(failures), signal),
     leave: () => new Client({ baseUrl, token }).run(run).leave(identity),
   });

@@ -16,6 +16,8 @@ export type JoinHost = Required<
   turn: Turn;
   /** False if connections are few, so that no request should wait for the next step's parameters. */
   waitsAhead?: boolean;
+  /** As `joinedBytes` has it. */
+  memoryBytes: number;
   /** Waits before the next attempt, longer the more have failed in a row. */
   pause(failures: number): Promise<void>;
   /** Tells the run that this trainer leaves, so that its leases are free at once. */
@@ -28,8 +30,12 @@ export async function joinRun(
   identity: LeaseRequest,
   host: JoinHost,
 ): Promise<"ended" | "left"> {
-  const { signal, onCompleted, turn, waitsAhead } = host;
-  const loop = new RunTrainer(service, identity, { turn, waitsAhead });
+  const { signal, onCompleted, turn, waitsAhead, memoryBytes } = host;
+  const loop = new RunTrainer(service, identity, {
+    turn,
+    waitsAhead,
+    memoryBytes,
+  });
   let failures = 0;
   const bounds: TrainingBounds = {
     signal,

@@ -1,4 +1,4 @@
-/** How much memory a trainer needs. An isolate has 128 MiB, a Node process more. */
+/** How much memory a trainer needs. An isolate has 128 MiB, a process or a tab more. */
 import { frameBytes } from "../api/frame.ts";
 import type { RunConfig } from "../api/run-config.ts";
 import { dryRun } from "../kernels/runtime.ts";
@@ -16,6 +16,17 @@ import { tokenLengthsBytes } from "./token-lengths.ts";
  * Half of an isolate. The rest is for shards in the same isolate, which have a bound of their own, code and requests.
  */
 export const MAX_HOSTED_BYTES = 64 * 1024 * 1024;
+/** The kernels' memory cannot be larger (`asconfig.json`). */
+const MAX_ARENA_BYTES = 1024 * 1024 * 1024;
+
+/**
+ * Memory of each of `trainers` that share `allBytes` of a process or a tab: never less than that of a hosted one, with
+ * which all models are computed.
+ */
+export function joinedBytes(allBytes: number, trainers: number): number {
+  const each = Math.floor(allBytes / trainers);
+  return Math.min(MAX_ARENA_BYTES, Math.max(MAX_HOSTED_BYTES, each));
+}
 
 /** How a trainer uses memory. None of it changes a byte of the results. Sizes in bytes. */
 export type TrainerMemory = {

@@ -19,7 +19,7 @@ import {
   SLICE_LENGTH,
   squaredNorms,
 } from "./mean-gradient.ts";
-import { trainerMemory } from "./memory.ts";
+import { type TrainerMemory, trainerMemory } from "./memory.ts";
 import { runMicrobatch, type StepParameters } from "./microbatch.ts";
 import { type ObservedLayer, observeMicrobatch } from "./observed-layers.ts";
 import { parameterDtype, storeParameters } from "./pulled-parameters.ts";
@@ -74,6 +74,7 @@ export class ReplayedRun {
   readonly #tokens: TokenCache;
   readonly #tokenLengths: Uint32Array;
   readonly #state: ShardState;
+  readonly #memory: TrainerMemory;
   /** Number of updates so far. */
   step: number;
 
@@ -83,6 +84,7 @@ export class ReplayedRun {
     step: number,
     tokens: TokenCache,
     tokenLengths: Uint32Array,
+    memory: TrainerMemory,
   ) {
     this.#config = geometry.config;
     this.#range = geometry.range;
@@ -90,16 +92,18 @@ export class ReplayedRun {
     this.#tokens = tokens;
     this.#tokenLengths = tokenLengths;
     this.#state = state;
+    this.#memory = memory;
     this.step = step;
   }
 
   /**
-   * Opens the run at its first step, or at the state `from`. Errors: `invalid_config` for a run whose initial
+   * Opens the run at its first step, or at the state `from`. `memoryBytes` is for a microbatch, not for the state. Errors: `invalid_config` for a run whose initial
    * parameters are not drawn from its seed
    */
   static async open(
     config: RunConfig,
     corpus: Corpus,
+    memoryBytes: number,
     from?: { step: number; read: StateReader },
   ): Promise<ReplayedRun> {
     if (config.from && !from)
@@ -119,6 +123,7 @@ export class ReplayedRun {
       from?.step ?? 0,
       tokens,
       await readTokenLengths(corpus, dataset),
+      trainerMemory(config, memoryBytes),
     );
   }
 
@@ -193,7 +198,7 @@ export class ReplayedRun {
     const dtype = parameterDtype(this.#config);
     const payload = new Uint8Array(payloadBytes(dtype, this.#range.length));
     storeParameters(payload, dtype, this.#state.parameters);
-    const { panelBytes } = trainerMemory(this.#config);
+    const { panelBytes } = this.#memory;
     const packedWeights = new PackedWeights(panelBytes);
     const frames = [{ ...this.#range, dtype, payload }];
     try {
@@ -231,7 +236,7 @@ export class ReplayedRun {
     parameters: StepParameters,
   ): Promise<{ losses: LossSum[]; gradients: Uint8Array[] }> {
     const config = this.#config;
-    const { keeps } = trainerMemory(config);
+    const { keeps } = this.#memory;
     const bytes = payloadBytes(config.gradientDtype, this.#range.length);
     const losses: LossSum[] = [];
     const gradients: Uint8Array[] = [];

@@ -15,7 +15,11 @@ import { hasEnded, type RunState } from "../api/run-status.ts";
 import { type Steps, takeTurns } from "../kernels/steps.ts";
 import { readBatch, toldLoss } from "./data.ts";
 import { Delivery, digestsOf, sealGradient } from "./delivery.ts";
-import { type TrainerMemory, trainerMemory } from "./memory.ts";
+import {
+  MAX_HOSTED_BYTES,
+  type TrainerMemory,
+  trainerMemory,
+} from "./memory.ts";
 import { computeMicrobatch, type RunPlan } from "./microbatch.ts";
 import { PhaseClock } from "./phase-clock.ts";
 import { isOldLease } from "./refusals.ts";
@@ -65,6 +69,7 @@ export class RunTrainer {
   readonly #identity: LeaseRequest;
   readonly #account: TrainerAccount | undefined;
   readonly #turn: Turn | undefined;
+  readonly #memoryBytes: number;
   #work: Work | undefined;
   readonly #clock = new PhaseClock();
   readonly #pulls: StepPulls;
@@ -86,7 +91,8 @@ export class RunTrainer {
 
   /**
    * With `turn`, computing is interrupted regularly while a result is being sent. With `waitsAhead`, parameters are
-   * requested before they exist.
+   * requested before they exist. `memoryBytes`: with more, less is computed twice, and a result may be sent while the
+   * next is computed.
    */
   constructor(
     service: TrainingService,
@@ -95,12 +101,19 @@ export class RunTrainer {
       account,
       turn,
       waitsAhead = true,
-    }: { account?: TrainerAccount; turn?: Turn; waitsAhead?: boolean } = {},
+      memoryBytes = MAX_HOSTED_BYTES,
+    }: {
+      account?: TrainerAccount;
+      turn?: Turn;
+      waitsAhead?: boolean;
+      memoryBytes?: number;
+    } = {},
   ) {
     this.#service = service;
     this.#identity = identity;
     this.#account = account;
     this.#turn = turn;
+    this.#memoryBytes = memoryBytes;
     const isNear = account !== undefined;
     this.#pulls = new StepPulls(service, this.#clock, { isNear, waitsAhead });
   }
@@ -279,7 +292,7 @@ export class RunTrainer {
 
   async #begin(): Promise<Work> {
     const { config, shards, createdMs } = await this.#service.status();
-    const memory = trainerMemory(config);
+    const memory = trainerMemory(config, this.#memoryBytes);
     return {
       createdMs,
       plan: { config, shards },

@@ -22,6 +22,7 @@ import {
   fittingSplit,
 } from "../../src/training/fitting.ts";
 import {
+  joinedBytes,
   MAX_HOSTED_BYTES,
   trainerBytes,
   type TrainerMemory,
@@ -183,6 +184,28 @@ test("where there is little room, the second gradient goes first, then panels, t
     overlaps: false,
   });
   expect(trainerBytes(least)).toBeLessThan(trainerBytes(products));
+});
+
+test.each([
+  // A quarter of a large machine, one trainer: as much as the kernels address.
+  [6 * 1024, 1, 1024],
+  [6 * 1024, 16, 384],
+  // Of a small one: as much as a hosted trainer has, with which it trained before.
+  [512, 16, 64],
+])(
+  "of %d MiB, each of %d joined trainers may take %d",
+  (all, trainers, each) => {
+    const MIB = 1024 * 1024;
+    expect(joinedBytes(all * MIB, trainers)).toBe(each * MIB);
+  },
+);
+
+test("a joined trainer computes nothing twice where a hosted one of the same run has to", () => {
+  const model = MODEL_PRESETS.small;
+  const config = configOf({ model, sequences: 8 });
+  expect(trainerMemory(config)).toMatchObject({ keeps: "inputs" });
+  const joined = trainerMemory(config, joinedBytes(1e9, 1));
+  expect(joined).toMatchObject({ keeps: "all", overlaps: true });
 });
 
 test("a hosted trainer has room for 3.3 million parameters and 8 × 256 tokens, its arena for less than 64 MiB", () => {

@@ -17,6 +17,11 @@ import { parameterTable } from "../support/model.ts";
 import { completeConfig } from "../../src/training/config.ts";
 import { runRequestSchema } from "../../src/training/run-request.ts";
 import { joinRun } from "../../src/training/joined-trainer.ts";
+import {
+  MAX_HOSTED_BYTES,
+  trainerBytes,
+  trainerMemory,
+} from "../../src/training/memory.ts";
 import type { TrainingService } from "../../src/training/service.ts";
 import { shardRanges } from "../../src/training/sharding.ts";
 import { LinkPace } from "../../src/training/link-pace.ts";
@@ -593,10 +598,34 @@ test("a joined trainer waits the longer the more has failed in a row", async () 
     pause: async (failures) => void pauses.push(failures),
     leave: () => Promise.resolve(),
     turn: () => Promise.resolve(),
+    memoryBytes: MAX_HOSTED_BYTES,
   });
   expect(outcome).toBe("ended");
   expect(pauses).toEqual([0, 1, 0]);
 });
+
+const WANTED = trainerBytes(trainerMemory(config, Infinity));
+
+test.each([
+  [WANTED, true],
+  [WANTED - 1, undefined],
+])(
+  "a joined trainer with %d bytes asks for a lease ahead: %s",
+  async (memoryBytes, isAhead) => {
+    const { service, wishes, free } = aheadOf(FOUR);
+    free();
+    await joinRun(service, identity, {
+      signal: new AbortController().signal,
+      onCompleted() {},
+      onTrouble: (text) => expect.unreachable(text),
+      pause: () => Promise.resolve(),
+      leave: () => Promise.resolve(),
+      turn: () => Promise.resolve(),
+      memoryBytes,
+    });
+    expect(wishes).toEqual([undefined, ...Array(4).fill(isAhead)]);
+  },
+);
 
 test("of a step that one shard refuses, the frames of the others are let go", async () => {
   const { service } = serviceOf([train(0, 0)]);

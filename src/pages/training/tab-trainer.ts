@@ -12,6 +12,7 @@ export type TabTask = {
   bootId: string;
   /** In which it waits for leases. */
   line: number;
+  memoryBytes: number;
 };
 
 export type TabMessage =
