@@ -23,16 +23,11 @@ export class SharedBytes {
     this.bytes = bytes;
   }
 
-  /** All bytes as a body. */
-  read(): ReadableStream<Uint8Array> {
-    return this.readWhole().body;
-  }
-
   /**
-   * As `read`; `written` resolves when everything was written or the reader has left. `onPiece` is called for each
+   * All bytes as a body; `written` resolves when everything was written or the reader has left. `onPiece` is called for each
    * piece that was read.
    */
-  readWhole(onPiece?: () => void): {
+  read(onPiece?: () => void): {
     body: ReadableStream<Uint8Array>;
     written: Promise<void>;
   } {

@@ -97,7 +97,7 @@ function answer(
   free(data);
   const file = new SharedBytes(bytes);
   const { length } = bytes;
-  const { body, written } = file.readWhole(() => reservation.touch());
+  const { body, written } = file.read(() => reservation.touch());
   until.waitUntil(written.finally(() => reservation.release()));
   file.drop();
   return binary(body, length);

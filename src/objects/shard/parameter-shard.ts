@@ -32,8 +32,9 @@ import { StepWaiters } from "./step-waiters.ts";
 import type { Gathering } from "./subtree.ts";
 import { SubtreeSums } from "./subtree-sums.ts";
 
-/** This long after a commit, nearby trainers have pulled the parameters and not pushed yet. */
+/** How often to look whether trainers have pulled, and how long: who pulls later has a slow link. */
 const PULLED_AFTER_MS = 10;
+const PULLED_BEFORE_MS = 5000;
 
 export class ParameterShard
   extends DurableObject<Pick<ObjectBindings, "BUCKET" | "SUBTREE">>
@@ -209,9 +210,15 @@ export class ParameterShard
     });
   }
 
-  /** Runs while trainers compute, since they would wait for it in a commit. */
+  /**
+   * Runs while trainers compute, since they would wait for it in a commit, or in a pull from any shard that shares this
+   * thread.
+   */
   async #shortenLog(): Promise<void> {
-    await scheduler.wait(PULLED_AFTER_MS);
+    const endMs = Date.now() + PULLED_BEFORE_MS;
+    const { step } = this.#current.load();
+    do await scheduler.wait(PULLED_AFTER_MS);
+    while (!this.#pulls.isQuiet(step) && Date.now() < endMs);
     // The shard may have been destroyed meanwhile.
     await toResult(() => this.#current.shortenLog());
   }

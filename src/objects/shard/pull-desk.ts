@@ -23,9 +23,14 @@ export type Pull = {
   waitMs: number;
 };
 
+/** Pulls that any shard of this isolate is answering, until their last byte is read. */
+let underway = 0;
+
 export class PullDesk {
   readonly #current: CurrentState;
   readonly #waiters: StepWaiters;
+  /** The step of the latest pull that was read to its end. */
+  #pulledStep = -1;
 
   constructor(current: CurrentState, waiters: StepWaiters) {
     this.#current = current;
@@ -38,6 +43,28 @@ export class PullDesk {
    */
   async pull(pull: Pull): Promise<Response> {
     await this.#reach(pull);
+    underway++;
+    try {
+      const { response, written } = await this.#answer(pull);
+      void written.finally(() => {
+        underway--;
+        this.#pulledStep = pull.step;
+      });
+      return response;
+    } catch (error) {
+      underway--;
+      throw error;
+    }
+  }
+
+  /** Whether the parameters of `step` were pulled, and no shard of this isolate is answering a pull. */
+  isQuiet(step: number): boolean {
+    return underway === 0 && this.#pulledStep >= step;
+  }
+
+  async #answer(
+    pull: Pull,
+  ): Promise<{ response: Response; written: Promise<void> }> {
     const { caller, step, base, rewinds } = pull;
     if (rewinds !== undefined) checkRewinds(this.#current.load(), rewinds);
     const { geometry, step: current, ended } = this.#admit(caller);
@@ -50,8 +77,9 @@ export class PullDesk {
       base && parameterDtype(geometry.config) === "bf16"
         ? resident.delta(base, step, frame.bytes)
         : undefined;
-    if (!delta) return new Response(frame.read());
-    return new Response(delta.read(), { headers: { [FRAME_BASE]: base! } });
+    const { body, written } = (delta ?? frame).read();
+    const headers = delta && { [FRAME_BASE]: base! };
+    return { response: new Response(body, { headers }), written };
   }
 
   /** Waits for the shard to reach the step, unless it never will. */
