@@ -3,27 +3,33 @@ import { type ChildProcess, fork } from "node:child_process";
 import { once } from "node:events";
 import { availableParallelism } from "node:os";
 import { join } from "node:path";
-import { median } from "../median.ts";
 
-const ROUNDS = 3;
-const SECONDS = 1.5;
+const SECONDS = 0.5;
 
-/** Microbatches a second of as many processes as there are cores ÷ those of one. */
-export async function coresAtWork(): Promise<number> {
-  const file = join(import.meta.dirname, "busy-process.ts");
-  const processes = Array.from({ length: availableParallelism() }, () =>
-    fork(file),
-  );
-  try {
+export class Cores {
+  readonly #processes: ChildProcess[];
+
+  private constructor(processes: ChildProcess[]) {
+    this.#processes = processes;
+  }
+
+  static async start(): Promise<Cores> {
+    const file = join(import.meta.dirname, "busy-process.ts");
+    const processes = Array.from({ length: availableParallelism() }, () =>
+      fork(file),
+    );
     await Promise.all(processes.map(answerOf));
-    const ratios = [];
-    for (let round = 0; round < ROUNDS; round++) {
-      const one = await computedBy(processes.slice(0, 1));
-      ratios.push((await computedBy(processes)) / one);
-    }
-    return median(ratios);
-  } finally {
-    for (const each of processes) each.kill("SIGKILL");
+    return new Cores(processes);
+  }
+
+  /** At present: microbatches a second of as many processes as there are cores ÷ those of one. */
+  async atWork(): Promise<number> {
+    const one = await computedBy(this.#processes.slice(0, 1));
+    return (await computedBy(this.#processes)) / one;
+  }
+
+  close(): void {
+    for (const each of this.#processes) each.kill("SIGKILL");
   }
 }
 

@@ -1,7 +1,8 @@
 /**
  * The constants that fit best, and what the model then foretells of all runs. Times are those of runs in which nothing goes
  * on beside anything else: one trainer, one microbatch; of computing, which is a trainer's thread alone, those of two
- * microbatches besides. CPU adds up whatever goes on at once: its shares are those of all runs of one trainer.
+ * microbatches besides. CPU adds up whatever goes on at once: its shares are those of all runs of one trainer. How far
+ * trainers drift apart is that of a run of each model with two.
  */
 import { FEW, type Sample } from "./measure.ts";
 import { median } from "../median.ts";
@@ -10,9 +11,9 @@ import {
   costOf,
   fitCost,
   type ModelCosts,
-  nearStep,
   NO_LINK,
 } from "./model.ts";
+import { nearStep } from "./near-step.ts";
 
 export type Scaling = {
   constants: Constants;
@@ -21,7 +22,7 @@ export type Scaling = {
   points: (Sample & { predicted: number; fitted: boolean })[];
 };
 
-type Times = Omit<Constants, "difference" | "shares">;
+type Times = Omit<Constants, "difference" | "shares" | "lag">;
 
 /** Errors: of one of the models there is no run that tells its constants */
 export function foretold(samples: readonly Sample[]): Scaling {
@@ -37,21 +38,37 @@ export function foretold(samples: readonly Sample[]): Scaling {
   const first = modelsOf(few);
   const times = timesOf(alone, first);
   const models = readAgain(alone, first, times);
-  const constants = {
+  const even = {
     ...times,
     shares: sharesOf(near, models, times),
     difference: median(slow.map(({ share }) => share)),
+    lag: 0,
   };
-  const points = samples.map((sample) => {
+  const predict = (sample: Sample, by: Constants): number => {
     const setting = { ...sample, link: sample.link ?? NO_LINK };
-    const costs = models[sample.preset]!;
-    return {
-      ...sample,
-      predicted: nearStep(costs, constants, setting, sample.cores),
-      fitted: few.includes(sample),
-    };
+    return nearStep(models[sample.preset]!, by, setting, sample.cores);
+  };
+  const pairs = pairsOf(samples);
+  const lags = pairs.map((sample) => {
+    const late = sample.step - predict(sample, even);
+    return late / models[sample.preset]!.compute;
   });
+  const constants = { ...even, lag: Math.max(0, median(lags)) };
+  const points = samples.map((sample) => ({
+    ...sample,
+    predicted: predict(sample, constants),
+    fitted: few.includes(sample) || pairs.includes(sample),
+  }));
   return { constants, models, points };
+}
+
+/** Of each model the run with two trainers and the fewest shards. */
+function pairsOf(samples: readonly Sample[]): Sample[] {
+  const two = samples.filter(({ trainers, link }) => trainers === 2 && !link);
+  const models = Map.groupBy(two, ({ preset }) => preset);
+  return Array.from(models.values(), (runs) =>
+    runs.reduce((least, each) => (each.shards < least.shards ? each : least)),
+  );
 }
 
 function modelsOf(few: readonly Sample[]): Record<string, ModelCosts> {

@@ -21,12 +21,12 @@ import { applyUpdate } from "../../src/training/shard-update.ts";
 import { median } from "../median.ts";
 import type { ModelCosts } from "./model.ts";
 
-const ROUNDS = 3;
+const TIMES = 3;
 
 /** `reduce` is of one microbatch, `difference` of parameters that have moved. */
-export function commitKernels(
-  config: RunConfig,
-): Pick<ModelCosts, "reduce" | "update" | "difference"> {
+export type Kernels = Pick<ModelCosts, "reduce" | "update" | "difference">;
+
+export function commitKernels(config: RunConfig): Kernels {
   const { table } = modelOf(config.model);
   const range = { index: 0, start: 0, length: table.length };
   const geometry = { config, table, range };
@@ -40,7 +40,7 @@ export function commitKernels(
     () => new Uint8Array(frameBytes(dtype, range.length)),
   ) as [Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>];
   storeParameters(framePayload(before), dtype, state.parameters);
-  const samples = Array.from({ length: ROUNDS }, () => {
+  const samples = Array.from({ length: TIMES }, () => {
     const start = performance.now();
     const mean = reducedGradient(geometry, 0, (_, index) => {
       const length = Math.min(

@@ -16,14 +16,15 @@ await runScript({
   meta: {
     name: "npm run scaling --",
     description:
-      "Measure training steps by trainers, shards, parameters and network, and compare with a model's prediction; takes seven minutes",
+      "Measure training steps by trainers, shards, parameters and network, and compare with a model's prediction; takes twenty minutes",
   },
   args: {
-    steps: valued(
+    rounds: valued(
       "N",
-      "Steps per setting of the smallest model (the next has half, the last a quarter; settings of few microbatches have twice as many)",
+      "Rounds over the settings of the smallest model; the next has half, the last a third",
       "8",
     ),
+    steps: valued("N", "Steps of each run with --subtrees", "8"),
     json: valued("FILE", "Write the measurements to this file"),
     from: valued(
       "FILE",
@@ -35,6 +36,7 @@ await runScript({
     write: flag("Write docs/scaling.md"),
   },
   async run({ args }) {
+    const rounds = count("rounds", args.rounds, undefined, 1);
     const steps = count("steps", args.steps, undefined, 1);
     await ensureBuilt(BUILD_TARGETS.worker, BUILD_TARGETS.kernels);
     loadKernelsFile();
@@ -48,7 +50,7 @@ await runScript({
     }
     const samples = args.from
       ? (JSON.parse(readFileSync(args.from, "utf8")) as Sample[])
-      : await measureScaling(steps, console.log);
+      : await measureScaling(rounds, console.log);
     if (args.json) writeFileSync(args.json, JSON.stringify(samples));
     const sections = rendered(foretold(samples));
     for (const text of Object.values(sections)) console.log(`\n${text}`);

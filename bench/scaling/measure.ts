@@ -3,35 +3,28 @@ import { loadavg, tmpdir } from "node:os";
 import { mkdtempSync, openAsBlob, rmSync } from "node:fs";
 import { join } from "node:path";
 import { Mxfp4Edge } from "../../src/client/mxfp4-edge.ts";
-import { frameBytes } from "../../src/api/frame.ts";
 import { startEdge } from "../../src/local/edge.ts";
 import { isolateMib } from "../../src/local/isolate-mib.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
-import {
-  MODEL_PRESETS,
-  type ModelPreset,
-} from "../../src/cli/train/presets.ts";
-import { parameterDtype } from "../../src/training/pulled-parameters.ts";
-import { edgePids } from "../edge-processes.ts";
-import { type Stretch, TrainingSite } from "../training-site.ts";
-import { coresAtWork } from "./cores.ts";
-import { commitKernels } from "./kernels.ts";
-import { openLink } from "./link.ts";
+import type { ModelPreset } from "../../src/cli/train/presets.ts";
+import { Cores } from "./cores.ts";
+import { commitKernels, type Kernels } from "./kernels.ts";
 import { median } from "../median.ts";
 import type { Link, ModelCosts, Setting } from "./model.ts";
+import { SettingSite } from "./setting-site.ts";
 
 const DATASET = "scaling";
+/** One page of tokens: after a trainer's first microbatch it asks for none. */
+const TEXT_BYTES = 64 * 1024;
 const MICROBATCHES = 8;
 /** Of those that tell what a trainer does once a step, beside those of one. */
 export const FEW = 2;
-/** Of so many steps of the smallest model, those of each that are timed. */
-const STEPS: Record<string, number> = { tiny: 1, small: 1 / 2, medium: 1 / 4 };
-const SEQUENCES = 2;
-const WIRE = "mxfp4-eden";
+/** Those of a model ÷ those of the smallest. */
+const ROUNDS: Record<string, number> = { tiny: 1, small: 1 / 2, medium: 1 / 3 };
 const SLOW: Link = { bytesPerSecond: 5e6, roundTrip: 0.02 };
 
 /** `link` is null on this machine. */
-type Point = Omit<Setting, "link"> & {
+export type Point = Omit<Setting, "link"> & {
   preset: ModelPreset;
   link: Link | null;
 };
@@ -107,7 +100,8 @@ export async function onEdge<T>(
   });
   try {
     const client = new Mxfp4Edge({ baseUrl: edge.url });
-    await client.putDataset(DATASET, await openAsBlob(mobyDick()));
+    const text = await openAsBlob(mobyDick());
+    await client.putDataset(DATASET, text.slice(0, TEXT_BYTES));
     await client.readyDataset(DATASET);
     return await body({ client, url: edge.url, stateFolder, dataset: DATASET });
   } finally {
@@ -116,106 +110,66 @@ export async function onEdge<T>(
   }
 }
 
+/** `rounds`: of the smallest model. */
 export function measureScaling(
-  steps: number,
+  rounds: number,
   report: (line: string) => void,
   points: readonly Point[] = POINTS,
 ): Promise<Sample[]> {
-  return onEdge(async ({ client, url, stateFolder }) => {
-    const kernels = new Map<ModelPreset, Kernels>();
+  return onEdge(async (edge) => {
     const [load] = loadavg() as [number, number, number];
-    const cores = await coresAtWork();
-    const samples: Sample[] = [];
-    for (const each of points) {
-      const sample = await sampleOf(
-        client,
-        url,
-        stateFolder,
-        each,
-        stepsOf(each, steps),
-        kernels,
-      );
-      samples.push({ ...sample, load, cores });
-      report(`${describe(each)}: ${(1000 * sample.step).toFixed(0)} ms`);
+    const cores = await Cores.start();
+    try {
+      const samples: Sample[] = [];
+      for (const [preset, own] of Map.groupBy(points, ({ preset }) => preset)) {
+        const count = Math.ceil(rounds * ROUNDS[preset]);
+        const measured = await measureModel(edge, cores, own, count, report);
+        samples.push(...measured.map((each) => ({ ...each, load })));
+      }
+      return samples;
+    } finally {
+      cores.close();
     }
-    return samples;
   });
 }
 
-/** Steps of few microbatches are short, and constants come from them: twice as many. */
-function stepsOf({ preset, microbatches }: Point, steps: number): number {
-  return Math.ceil(steps * STEPS[preset]! * (microbatches <= FEW ? 2 : 1));
-}
-
-type Kernels = ReturnType<typeof commitKernels>;
-
-async function sampleOf(
-  client: Mxfp4Edge,
-  edgeUrl: string,
-  stateFolder: string,
-  point: Point,
-  steps: number,
-  known: Map<ModelPreset, Kernels>,
-): Promise<Omit<Sample, "load" | "cores">> {
-  const { preset, trainers, shards, microbatches, link } = point;
-  const linked = link ? await openLink(edgeUrl, link) : undefined;
-  const site = await TrainingSite.start(client, {
-    request: {
-      dataset: DATASET,
-      model: MODEL_PRESETS[preset],
-      gradientDtype: WIRE,
-      sequences: SEQUENCES,
-      microbatches,
-      shards,
-    },
-    trainers: Array.from({ length: trainers }, () => 1),
-    url: linked?.url ?? edgeUrl,
-    edgePids: edgePids(stateFolder),
-  });
+/** Of all settings of a model: in turns, since the machine is not equally fast all the time. */
+async function measureModel(
+  edge: ScalingEdge,
+  cores: Cores,
+  points: readonly Point[],
+  rounds: number,
+  report: (line: string) => void,
+): Promise<Omit<Sample, "load">[]> {
+  const settings: SettingSite[] = [];
   try {
-    const stretch = await site.time(steps);
-    const { config, parameters } = await site.status();
-    const pulledBytes = frameBytes(parameterDtype(config), parameters);
-    const pulled = median(stretch.phases.map((each) => each.pulledBytes));
-    const kernels = known.get(preset) ?? commitKernels(config);
-    known.set(preset, kernels);
-    return {
-      ...point,
-      share: pulled / pulledBytes / Math.min(trainers, microbatches),
-      step: median(stretch.stepSeconds),
-      lease: phase(stretch, "leaseMs"),
-      pull: phase(stretch, "pullMs"),
-      compute: phase(stretch, "computeMs"),
-      push: phase(stretch, "pushMs"),
-      commit: phase(stretch, "commitMs"),
-      edgeCpu: stretch.edge / stretch.steps,
-      trainersCpu: stretch.trainers / stretch.steps,
-      costs: {
-        parameters,
-        pulledBytes,
-        pushedBytes: frameBytes(config.gradientDtype, parameters),
-        ...kernels,
-      },
-    };
+    for (const point of points)
+      settings.push(await SettingSite.start(edge, point));
+    const config = await settings[0]!.config();
+    const kernels: Kernels[] = [];
+    const ratios: number[] = [];
+    for (let round = 1; round <= rounds; round++) {
+      for (const setting of settings) await setting.measure();
+      kernels.push(commitKernels(config));
+      ratios.push(await cores.atWork());
+      report(`${points[0]!.preset}: round ${round} of ${rounds}`);
+    }
+    const usual = mediansOf(kernels);
+    const samples = await Promise.all(
+      settings.map((setting) => setting.sample(usual)),
+    );
+    return samples.map((each) => ({ ...each, cores: median(ratios) }));
   } finally {
-    await site.end();
-    linked?.close();
+    for (const setting of settings) await setting.end();
   }
 }
-
-function phase({ phases }: Stretch, key: keyof Stretch["phases"][0]): number {
-  return median(phases.map((each) => each[key] ?? 0)) / 1000;
-}
-
-function describe({
-  preset,
-  trainers,
-  shards,
-  microbatches,
-  link,
-}: Point): string {
-  const over = link ? `, ${describeLink(link)}` : "";
-  return `${preset}, ${trainers} trainers, ${shards} shards, ${microbatches} microbatches${over}`;
+function mediansOf(kernels: readonly Kernels[]): Kernels {
+  const of = (key: keyof Kernels) => median(kernels.map((each) => each[key]));
+  return {
+    reduce: of("reduce"),
+    update: of("update"),
+    difference: of("difference"),
+  };
 }
 
 export function describeLink({ bytesPerSecond, roundTrip }: Link): string {

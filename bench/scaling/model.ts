@@ -1,27 +1,9 @@
 /**
- * How long a step takes. On one machine the edge is one thread, and shares the cores with the trainers. n of these have
- * something to do: no more than the step's M microbatches. While a trainer computes one, the gradient of the one before is on
- * its way, and after it what the run is told, which brings the next lease:
- *
- *   own      = compute + the trainer's share of push and ask    its thread
- *   away     = the rest of push and ask + link                  the edge's thread, the disk, the link
- *   met      = n/M · (pack + ask + pull + link)                 with nothing beside it
- *   cycle(1) = max(own, away) + n/M · min(own, away) + met
- *   step     = commit + (M + (n − 1) / 2) · cycle(n) / n
- *
- * What is so once a step counts with n/M: a trainer packs weights, asks for its first lease, pulls, and has nothing to hide its
- * last push behind. Who finds no microbatch open computes what another holds, until the last is done: half of one each, as
- * trainers come evenly. Of n at once each waits for others that are at a core, or at the edge's thread, when it comes there:
- * its work takes longer by as many as there are, in the mean, with one trainer less (mean value analysis of a closed queueing
- * network: Reiser and Lavenberg 1980; m cores as one that is m times as fast and a delay: Seidmann 1987), and then the longer
- * of own and away counts.
+ * What a step costs, by parts, and how long it takes where every trainer and every shard has a machine of its own.
  *
  * What a request costs is a constant, and so much a byte: push = S · a + b · bytes for S shards; so a pull. `ask` is a
- * completion, which brings the next lease, or the request for the first. commit = its kernels + again + c + S · d, while which
- * trainers have nothing to do. A link takes its round trip, and its bytes at its rate; a slow one is pulled over as
- * differences to the step before.
- *
- * On machines of their own (`farStep`) nobody shares a core, and a shard does its part of each push, pull and commit.
+ * completion, which brings the next lease, or the request for the first. commit = its kernels + again + c + S · d. A link takes
+ * its round trip, and its bytes at its rate; a slow one is pulled over as differences to the step before.
  */
 
 /** Seconds; of `bytes`, a byte. */
@@ -37,6 +19,8 @@ export type Constants = {
   shares: { edge: number; trainer: number };
   /** Besides the kernels. */
   commit: { once: number; shard: number };
+  /** By how much of a microbatch's computing the last of several trainers that share cores is behind. */
+  lag: number;
   /** Bytes of a difference ÷ those of a whole frame. */
   difference: number;
 };
@@ -68,80 +52,6 @@ export type Setting = {
   microbatches: number;
   link: Link;
 };
-
-/** Seconds of a step where all share `cores` cores of one machine. */
-export function nearStep(
-  costs: ModelCosts,
-  constants: Constants,
-  { trainers, shards, microbatches, link }: Setting,
-  cores: number,
-): number {
-  const n = Math.min(trainers, microbatches);
-  const { ask, shares, commit } = constants;
-  /** Of what a trainer does once a step, a microbatch's part. */
-  const part = n / microbatches;
-  const push = costOf(constants.push, costs.pushedBytes, shards);
-  const told = push + ask;
-  const met = part * (ask + costOf(constants.pull, costs.pulledBytes, shards));
-  const waits = 1 - shares.edge - shares.trainer;
-  const stages: Stages = {
-    own: { trainer: costs.compute + shares.trainer * told, edge: 0, wait: 0 },
-    away: {
-      trainer: 0,
-      edge: shares.edge * told,
-      wait: waits * told + travel(link, costs.pushedBytes) + link.roundTrip,
-    },
-    met: {
-      trainer: part * costs.pack + shares.trainer * met,
-      edge: shares.edge * met,
-      wait:
-        waits * met +
-        part * (link.roundTrip + pulledOver(link, costs, constants)),
-    },
-  };
-  return (
-    costs.update +
-    costs.again +
-    microbatches * costs.reduce +
-    commit.once +
-    shards * commit.shard +
-    ((microbatches + (n - 1) / 2) * cycleOf(stages, n, part, cores)) / n
-  );
-}
-
-/** Seconds of a core for the trainer and for the edge, and of neither. */
-type Stage = { trainer: number; edge: number; wait: number };
-type Stages = Record<"own" | "away" | "met", Stage>;
-
-/** Of one of n trainers, from one microbatch to its next, of which `part` hide no push. */
-function cycleOf(
-  { own, away, met }: Stages,
-  n: number,
-  part: number,
-  cores: number,
-): number {
-  let [cycle, atCores, atEdge] = [0, 0, 0];
-  for (let count = 1; count <= n; count++) {
-    const [computing, pushing, meeting] = [own, away, met].map(
-      ({ trainer, edge, wait }) =>
-        trainer +
-        edge +
-        wait +
-        ((trainer + edge) * atCores) / cores +
-        edge * atEdge,
-    ) as [number, number, number];
-    const longer = Math.max(computing, pushing);
-    cycle = longer + part * Math.min(computing, pushing) + meeting;
-    let [queued, served] = [0, 0];
-    for (const { trainer, edge } of [own, away, met]) {
-      queued += ((trainer + edge) / cores) * (1 + atCores);
-      served += edge * (1 + atEdge);
-    }
-    atCores = (count * queued) / cycle;
-    atEdge = (count * served) / cycle;
-  }
-  return cycle;
-}
 
 /** Requests a second that one object takes (Cloudflare's documentation of Durable Objects). */
 const OBJECT_REQUESTS = 1000;
@@ -212,7 +122,8 @@ export function costOf(
 /** As trainers decide (training/link-pace.ts). */
 const SLOW_BYTES_PER_SECOND = 10e6;
 
-function pulledOver(
+/** Seconds of the link, for a step's parameters. */
+export function pulledOver(
   link: Link,
   costs: ModelCosts,
   { difference }: Constants,
@@ -222,7 +133,10 @@ function pulledOver(
   return costs.difference + travel(link, difference * costs.pulledBytes);
 }
 
-function travel({ bytesPerSecond, roundTrip }: Link, bytes: number): number {
+export function travel(
+  { bytesPerSecond, roundTrip }: Link,
+  bytes: number,
+): number {
   return roundTrip + bytes / bytesPerSecond;
 }
 

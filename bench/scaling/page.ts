@@ -49,12 +49,12 @@ export function writePage(
 }
 
 function constants({
-  constants: { push, pull, ask, shares, commit, difference },
+  constants: { push, pull, ask, shares, commit, lag, difference },
   models,
 }: Scaling): string {
   const perMegabyte = (byte: number) => (byte * 1e6 * 1000).toFixed(2);
   return [
-    `A push takes ${ms(push.each)} ms per shard and ${perMegabyte(push.byte)} ms per megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a completion, or the request for a step's first lease, ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms per shard. The edge's thread works for ${percent(shares.edge)} of a request's time, the trainer for ${percent(shares.trainer)}; the rest is waiting. Over the slow link, ${percent(difference)} of the bytes of whole frames were pulled.`,
+    `A push takes ${ms(push.each)} ms per shard and ${perMegabyte(push.byte)} ms per megabyte; a pull ${ms(pull.each)} ms and ${perMegabyte(pull.byte)} ms; a completion, or the request for a step's first lease, ${ms(ask)} ms; a commit, besides its kernels, ${ms(commit.once)} ms and ${ms(commit.shard)} ms per shard. The edge's thread works for ${percent(shares.edge)} of a request's time, the trainer for ${percent(shares.trainer)}; the rest is waiting. The last of several trainers is behind by ${lag.toFixed(1)} of a microbatch's computing. Over the slow link, ${percent(difference)} of the bytes of whole frames were pulled.`,
     "",
     "| model | parameters | computing a microbatch | packing weights, once | reducing one | update | reading again | making and applying a difference | pulled | pushed per microbatch |",
     "| --- | --: | --: | --: | --: | --: | --: | --: | --: | --: |",
