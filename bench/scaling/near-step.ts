@@ -2,7 +2,7 @@
  * A step where all share one machine, played by the rules of trainers and runs (training/trainer.ts,
  * objects/run/step-leases.ts).
  */
-import { Machine, type Strand } from "./machine.ts";
+import { PlayedMachine, type Strand } from "./played-machine.ts";
 import {
   type Constants,
   costOf,
@@ -22,7 +22,7 @@ export function nearStep(
   const { trainers, shards, microbatches } = setting;
   const { commit, lag } = constants;
   const step = new Step(costs, constants, setting);
-  const machine = new Machine(cores);
+  const machine = new PlayedMachine(cores);
   for (let index = 0; index < trainers; index++)
     machine.start(step.trainer((strand) => machine.start(strand)));
   return (

@@ -13,7 +13,10 @@ import {
   type ModelCosts,
   NO_LINK,
 } from "../../bench/scaling/model.ts";
-import { Machine, type Strand } from "../../bench/scaling/machine.ts";
+import {
+  PlayedMachine,
+  type Strand,
+} from "../../bench/scaling/played-machine.ts";
 import { nearStep } from "../../bench/scaling/near-step.ts";
 import { rendered } from "../../bench/scaling/page.ts";
 import { judged, subtreesTable } from "../../bench/scaling/subtrees-page.ts";
@@ -140,7 +143,7 @@ test("a machine whose strands all wait for each other is an error, not endless",
   function* waiting(): Strand {
     yield { until: () => false };
   }
-  const machine = new Machine(1);
+  const machine = new PlayedMachine(1);
   machine.start(waiting());
   expect(() => machine.play(() => false)).toThrow(
     "Expected a strand that needs time, got none",

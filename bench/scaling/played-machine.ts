@@ -7,7 +7,7 @@ export type Strand = Generator<Need, void, void>;
 
 type Running = { strand: Strand; need: Need; left: number };
 
-export class Machine {
+export class PlayedMachine {
   readonly #cores: number;
   #running: Running[] = [];
   #seconds = 0;
