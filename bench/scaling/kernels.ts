@@ -23,9 +23,9 @@ import type { ModelCosts } from "./model.ts";
 
 const TIMES = 3;
 
-/** `reduce` is of one microbatch, `difference` of parameters that have moved. */
 export type Kernels = Pick<ModelCosts, "reduce" | "update" | "difference">;
 
+/** `reduce` is of one microbatch, `difference` of parameters that have moved. */
 export function commitKernels(config: RunConfig): Kernels {
   const { table } = modelOf(config.model);
   const range = { index: 0, start: 0, length: table.length };

@@ -24,8 +24,8 @@ export class SharedBytes {
   }
 
   /**
-   * All bytes as a body; `written` resolves when everything was written or the reader has left. `onPiece` is called for each
-   * piece that was read.
+   * All bytes as a body; `written` resolves when everything was written or the reader has left. `onPiece` is called for
+   * each piece that was read.
    */
   read(onPiece?: () => void): {
     body: ReadableStream<Uint8Array>;

@@ -97,8 +97,8 @@ export class ReplayedRun {
   }
 
   /**
-   * Opens the run at its first step, or at the state `from`. `memoryBytes` is for a microbatch, not for the state. Errors: `invalid_config` for a run whose initial
-   * parameters are not drawn from its seed
+   * Opens the run at its first step, or at the state `from`. `memoryBytes` is for a microbatch, not for the
+   * state. Errors: `invalid_config` for a run whose initial parameters are not drawn from its seed
    */
   static async open(
     config: RunConfig,

@@ -29,7 +29,7 @@ let underway = 0;
 export class PullDesk {
   readonly #current: CurrentState;
   readonly #waiters: StepWaiters;
-  /** The step of the latest pull that was read to its end. */
+  /** The step of the latest pull that was read to its end, or whose reader has left. */
   #pulledStep = -1;
 
   constructor(current: CurrentState, waiters: StepWaiters) {
