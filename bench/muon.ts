@@ -21,7 +21,7 @@ export function muonBenchmarks(): KernelBenchmark[] {
   return SHAPES.map(([rows, columns]) => ({
     name: `muon/${rows}x${columns}`,
     unit: "GMAC/s",
-    work: NEWTON_SCHULZ_STEPS * rows * rows * (2 * columns + rows),
+    work: NEWTON_SCHULZ_STEPS.length * rows * rows * (2 * columns + rows),
     baselines: [],
     setup: () => {
       const x = allocNormals(0, rows * columns);

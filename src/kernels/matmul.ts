@@ -121,7 +121,7 @@ export function transpose(
 }
 
 /** Version of the arithmetic and of the order of parameters; raised whenever a change alters training results. */
-export const ARITHMETIC_VERSION = 3;
+export const ARITHMETIC_VERSION = 4;
 
 /** Whether this machine fuses `relaxed_madd`. */
 export function fusesMadd(): boolean {

@@ -88,9 +88,9 @@ describe.each(["wide", "tall", "three"])("%s", (name) => {
       };
     });
     expect(error(m, finalMomentum, zeros)).toBeLessThan(1e-6);
-    // A cosine of 0.995: 0.03 and 0.04 of matrices of 64 × 128, 0.07 of squares, whose least singular values
-    // five steps do not bring up.
-    expect(error(weight, final, initial)).toBeLessThan(0.1);
+    // 0.022 of matrices of 64 × 128, 0.042 of squares, whose least singular values
+    // three steps do not bring up.
+    expect(error(weight, final, initial)).toBeLessThan(0.06);
   });
 
   it("a matrix that lies transposed is updated to the transposed, to the bit", () => {

@@ -205,8 +205,8 @@ const SAID: Record<string, () => string | Promise<string>> = {
         method: "POST",
         body: JSON.stringify({ trainer, bootId: trainer, fingerprint }),
       });
-    await lease("one", "3-fma");
-    return lease("other", "3-nofma");
+    await lease("one", "4-fma");
+    return lease("other", "4-nofma");
   },
   "diverged at step": () =>
     printed((progress) => {

@@ -233,6 +233,28 @@ test("a large log brings the snapshot forward: it stays below 16 MiB and one ste
   expect(largest).toBeLessThan(limit);
 });
 
+test("a long log waits until the parameters of every shard on the thread were pulled", async () => {
+  const trainer = await startScripted({
+    shards: 2,
+    steps: 40,
+    microbatches: 16,
+    snapshotSteps: 1000,
+    evaluation: { interval: 1000, microbatches: 1 },
+  });
+  const limit = 16 * 1024 * 1024;
+  const snapshotStep = () =>
+    query(trainer, "SELECT step FROM snapshot_pointer");
+  await trainer.reach(1);
+  const bytes = await query(trainer, "SELECT SUM(LENGTH(payload)) FROM slices");
+  const last = Math.ceil(limit / bytes) - 1;
+  await trainer.reach(last);
+  await trainer.run.pull(0, last);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(await snapshotStep()).toBe(0);
+  await trainer.run.pull(1, last);
+  await expect.poll(snapshotStep).toBe(last);
+});
+
 test("once its run has ended a shard keeps its parameters and nothing of the log", async () => {
   const trainer = await startScripted({ steps: 3, snapshotSteps: 100 });
   await trainer.reach(2);

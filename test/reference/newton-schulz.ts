@@ -1,23 +1,82 @@
 /** Slow twins of the orthogonalization, in f64. */
 import { matmul } from "./matmul.ts";
 
-const [A, B, C] = [3.4445, -4.775, 2.0315];
+/** a · x + b · x³ + c · x⁵ */
+export type Quintic = [a: number, b: number, c: number];
 
-/** Five steps of X ← a · X + (b · A + c · A²) · X with A = X · Xᵀ, from X over its norm; [rows, columns]. */
+export function valueAt([a, b, c]: Quintic, x: number): number {
+  return x * (a + x * x * (b + x * x * c));
+}
+
+/**
+ * The odd quintic whose largest distance from 1 on [low, high] is least: Remez's exchange. It is off by as much, above
+ * and below in turn, at both ends and at its two extremes between.
+ */
+function nearestToOne(low: number, high: number): Quintic {
+  let inner = [(3 * low + high) / 4, (low + 3 * high) / 4];
+  for (let round = 0; ; round++) {
+    const rows = [low, ...inner, high].map((x, i) => [
+      x,
+      x ** 3,
+      x ** 5,
+      i % 2 ? -1 : 1,
+      1,
+    ]);
+    const [a, b, c] = solve(rows) as Quintic;
+    if (round === 50) return [a, b, c];
+    // Where the derivative a + 3b · x² + 5c · x⁴ is 0.
+    const root = Math.sqrt(9 * b * b - 20 * a * c);
+    inner = [-1, 1].map((sign) => Math.sqrt((-3 * b + sign * root) / (10 * c)));
+  }
+}
+
+/** Solves a system of equations, rows of coefficients and the right side: Gauss's elimination. */
+function solve(rows: number[][]): number[] {
+  for (const [i, row] of rows.entries()) {
+    for (const [j, other] of rows.entries()) {
+      if (j === i) continue;
+      const factor = other[i]! / row[i]!;
+      for (const k of other.keys()) other[k]! -= factor * row[k]!;
+    }
+  }
+  return rows.map((row, i) => row.at(-1)! / row[i]!);
+}
+
+/**
+ * Three steps from [0.02, 1], to four decimals: each polynomial is for the interval that the one before ends in, a
+ * twentieth wider on either side.
+ */
+export function polynomials(): Quintic[] {
+  let [low, high] = [0.02, 1];
+  return Array.from({ length: 3 }, () => {
+    const polynomial = nearestToOne(low, high);
+    const least = valueAt(polynomial, low);
+    low = least / 1.05;
+    high = (2 - least) * 1.05;
+    return polynomial.map((x) => Number(x.toFixed(4))) as Quintic;
+  });
+}
+
+/**
+ * X ← a · X + (b · A + c · A²) · X with A = X · Xᵀ, step by step, from X over a bound of its largest singular value,
+ * √‖X · Xᵀ‖; [rows, columns].
+ */
 export function newtonSchulz(
   x: ArrayLike<number>,
   rows: number,
   columns: number,
 ): Float64Array {
-  const norm = Math.sqrt(Array.from(x).reduce((sum, v) => sum + v * v, 0));
-  let y = Float64Array.from(x, (value) => value / norm);
-  for (let step = 0; step < 5; step++) {
+  const wide = Float64Array.from(x);
+  const first = matmul(wide, wide, rows, rows, columns).out;
+  const bound = Math.sqrt(Math.hypot(...first));
+  let y = wide.map((value) => value / bound);
+  for (const [linear, third, fifth] of polynomials()) {
     const a = matmul(y, y, rows, rows, columns).out;
     const square = matmul(a, a, rows, rows, rows).out;
-    const polynomial = a.map((value, i) => B * value + C * square[i]!);
+    const polynomial = a.map((value, i) => third * value + fifth * square[i]!);
     const columnsOfY = transpose64(y, rows, columns);
     const product = matmul(polynomial, columnsOfY, rows, columns, rows).out;
-    y = y.map((value, i) => A * value + product[i]!);
+    y = y.map((value, i) => linear * value + product[i]!);
   }
   return y;
 }

@@ -22,7 +22,7 @@ import {
   stateGone,
   timelineOf,
 } from "./pinned-state.ts";
-import { PullDesk } from "./pull-desk.ts";
+import { isQuiet, PullDesk } from "./pull-desk.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
 import { checkStep, REWINDS, WAIT_MS } from "./shard-frames.ts";
@@ -204,6 +204,7 @@ export class ParameterShard
   apply(update: Update, taken: Taken): Promise<Result<void>> {
     return toResult(async () => {
       await this.#current.apply(update, this.#sums.logged(taken));
+      this.#pulls.expect(update.step + 1);
       this.#waiters.wakeAll();
       if (this.#current.isLogLong) this.ctx.waitUntil(this.#shortenLog());
       await this.#sums.tell({ step: update.step, taken });
@@ -216,9 +217,8 @@ export class ParameterShard
    */
   async #shortenLog(): Promise<void> {
     const endMs = Date.now() + PULLED_BEFORE_MS;
-    const { step } = this.#current.load();
     do await scheduler.wait(PULLED_AFTER_MS);
-    while (!this.#pulls.isQuiet(step) && Date.now() < endMs);
+    while (!isQuiet() && Date.now() < endMs);
     // The shard may have been destroyed meanwhile.
     await toResult(() => this.#current.shortenLog());
   }

@@ -23,18 +23,38 @@ export type Pull = {
   waitMs: number;
 };
 
-/** Pulls that any shard of this isolate is answering, until their last byte is read. */
+/** Pulls that any shard of this isolate is answering, until their last byte is read, and when one last ended. */
 let underway = 0;
+let endedMs = 0;
+
+/** Trainers do not all notice a commit at once. */
+const APART_MS = 50;
+/** Who pulls later than this has a slow link. */
+const EXPECTED_MS = 5000;
+
+/** The steps that shards of this isolate have reached, and whose first pull they expect, until when. */
+const expected = new Map<PullDesk, { step: number; endMs: number }>();
+
+/** Whether no shard of this isolate is answering a pull, has just answered one, or expects one. */
+export function isQuiet(): boolean {
+  const now = Date.now();
+  for (const [desk, { endMs }] of expected)
+    if (endMs <= now) expected.delete(desk);
+  return underway === 0 && expected.size === 0 && now - endedMs >= APART_MS;
+}
 
 export class PullDesk {
   readonly #current: CurrentState;
   readonly #waiters: StepWaiters;
-  /** The step of the latest pull that was read to its end, or whose reader has left. */
-  #pulledStep = -1;
 
   constructor(current: CurrentState, waiters: StepWaiters) {
     this.#current = current;
     this.#waiters = waiters;
+  }
+
+  /** The shard has reached `step`, whose parameters trainers will now pull. */
+  expect(step: number): void {
+    expected.set(this, { step, endMs: Date.now() + EXPECTED_MS });
   }
 
   /**
@@ -48,18 +68,15 @@ export class PullDesk {
       const { response, written } = await this.#answer(pull);
       void written.finally(() => {
         underway--;
-        this.#pulledStep = pull.step;
+        endedMs = Date.now();
+        const awaited = expected.get(this);
+        if (awaited && awaited.step <= pull.step) expected.delete(this);
       });
       return response;
     } catch (error) {
       underway--;
       throw error;
     }
-  }
-
-  /** Whether the parameters of `step` were pulled, and no shard of this isolate is answering a pull. */
-  isQuiet(step: number): boolean {
-    return underway === 0 && this.#pulledStep >= step;
   }
 
   async #answer(
