@@ -44,11 +44,15 @@ async function computedBy(processes: ChildProcess[]): Promise<number> {
 
 /** Errors: it ends instead */
 async function answerOf(child: ChildProcess): Promise<unknown> {
-  const ended = once(child, "exit").then(([code]) => {
+  const answered = new AbortController();
+  const { signal } = answered;
+  const ended = once(child, "exit", { signal }).then(([code]) => {
     throw new Error(`Expected an answer of a process, got its end, ${code}`);
   });
-  const [answer] = (await Promise.race([once(child, "message"), ended])) as [
-    unknown,
-  ];
-  return answer;
+  try {
+    const answer = once(child, "message", { signal });
+    return ((await Promise.race([answer, ended])) as [unknown])[0];
+  } finally {
+    answered.abort();
+  }
 }

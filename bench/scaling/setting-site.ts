@@ -52,8 +52,16 @@ export class SettingSite {
       url: linked?.url ?? url,
       edgePids: edgePids(stateFolder),
     });
-    await site.time(Math.ceil((FIRST_MICROBATCHES * trainers) / microbatches));
-    return new SettingSite(point, site, linked);
+    const setting = new SettingSite(point, site, linked);
+    try {
+      await site.time(
+        Math.ceil((FIRST_MICROBATCHES * trainers) / microbatches),
+      );
+      return setting;
+    } catch (error) {
+      await setting.end();
+      throw error;
+    }
   }
 
   async measure(): Promise<void> {
