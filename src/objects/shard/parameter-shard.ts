@@ -22,7 +22,7 @@ import {
   stateGone,
   timelineOf,
 } from "./pinned-state.ts";
-import { isQuiet, PullDesk } from "./pull-desk.ts";
+import { PullDesk, untilPulled } from "./pull-desk.ts";
 import { PushDesk } from "./push-desk.ts";
 import { PushLog } from "./push-log.ts";
 import { checkStep, REWINDS, WAIT_MS } from "./shard-frames.ts";
@@ -31,10 +31,6 @@ import { SnapshotStore } from "./snapshot-store.ts";
 import { StepWaiters } from "./step-waiters.ts";
 import type { Gathering } from "./subtree.ts";
 import { SubtreeSums } from "./subtree-sums.ts";
-
-/** How often to look whether trainers have pulled, and how long: who pulls later has a slow link. */
-const PULLED_AFTER_MS = 10;
-const PULLED_BEFORE_MS = 5000;
 
 export class ParameterShard
   extends DurableObject<Pick<ObjectBindings, "BUCKET" | "SUBTREE">>
@@ -216,9 +212,7 @@ export class ParameterShard
    * thread.
    */
   async #shortenLog(): Promise<void> {
-    const endMs = Date.now() + PULLED_BEFORE_MS;
-    do await scheduler.wait(PULLED_AFTER_MS);
-    while (!isQuiet() && Date.now() < endMs);
+    await untilPulled();
     // The shard may have been destroyed meanwhile.
     await toResult(() => this.#current.shortenLog());
   }

@@ -27,6 +27,8 @@ export type Pull = {
 let underway = 0;
 let endedMs = 0;
 
+/** How often to look whether trainers have pulled. */
+const LOOK_MS = 10;
 /** Trainers do not all notice a commit at once. */
 const APART_MS = 50;
 /** Who pulls later than this has a slow link. */
@@ -35,8 +37,14 @@ const EXPECTED_MS = 5000;
 /** The steps that shards of this isolate have reached, and whose first pull they expect, until when. */
 const expected = new Map<PullDesk, { step: number; endMs: number }>();
 
-/** Whether no shard of this isolate is answering a pull, has just answered one, or expects one. */
-export function isQuiet(): boolean {
+/** Waits until no shard of this isolate is answering a pull, has just answered one, or expects one; at most 5 s. */
+export async function untilPulled(): Promise<void> {
+  const endMs = Date.now() + EXPECTED_MS;
+  do await scheduler.wait(LOOK_MS);
+  while (!isQuiet() && Date.now() < endMs);
+}
+
+function isQuiet(): boolean {
   const now = Date.now();
   for (const [desk, { endMs }] of expected)
     if (endMs <= now) expected.delete(desk);
