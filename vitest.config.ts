@@ -1,16 +1,12 @@
 import { availableParallelism } from "node:os";
 import { cloudflareTest } from "@cloudflare/vitest-pool-workers";
 import { defineConfig } from "vitest/config";
+import { fileResults } from "./test/support/file-results.ts";
 
-/**
- * What is polled for may take its time on a machine that does other things: vitest gives up after a second. A process that is
- * killed, or a page that is driven, may once be caught at a moment that nobody thought of: in CI it gets a second try, which
- * its line tells of ("retry x1").
- */
-const PATIENCE = {
-  expect: { poll: { timeout: 60_000 } },
-  retry: process.env.CI ? 1 : 0,
-};
+const { TEST_RESULTS } = process.env;
+
+/** What is polled for may take its time on a machine that does other things: vitest gives up after a second. */
+const PATIENCE = { expect: { poll: { timeout: 60_000 } } };
 
 /** Tests of these only compute: nothing that one file leaves is seen by the next. */
 const COMPUTES = "{api,client,formats,generation,kernels,library,model}";
@@ -48,8 +44,9 @@ export default defineConfig({
     globalSetup: "test/support/build.ts",
     // A fifth of a file's time goes by with nothing to do: one more than there are cores keeps them busy.
     maxWorkers: availableParallelism() + 1,
-    reporters: process.env.TEST_RESULTS ? ["default", "json"] : ["default"],
-    outputFile: { json: process.env.TEST_RESULTS ?? "" },
+    reporters: TEST_RESULTS
+      ? ["default", fileResults(TEST_RESULTS)]
+      : ["default"],
     projects: [
       inWorkerd("kernels", {
         include: [`test/${COMPUTES}/**/*.test.ts`],

@@ -4,14 +4,7 @@
  */
 import { readFileSync } from "node:fs";
 import type { BrowserContextOptions, Page } from "playwright-core";
-import {
-  afterAll,
-  beforeAll,
-  beforeEach,
-  describe,
-  expect,
-  test,
-} from "vitest";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { RunRequest } from "../../src/api/run-config.ts";
 import { mobyDick } from "../../src/cli/train/moby-dick.ts";
 import { Client } from "../../src/client/client.ts";
@@ -66,17 +59,6 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await trainTinyRun(api, LONG, {
       model: { arch: "llama", layers: 1, width: 64 },
     });
-  });
-
-  // A second try finds what the file began with, and answers for itself only.
-  beforeEach(async ({ task }) => {
-    if (!task.result?.retryCount) return;
-    said.length = 0;
-    for (const { run, ended } of await api.runs()) {
-      if (run === "one" || run === LONG) continue;
-      if (!ended) await api.run(run).setState("cancelled");
-      await api.run(run).remove();
-    }
   });
 
   afterAll(async () => {
