@@ -115,7 +115,7 @@ const REPRODUCIBLE = [
 type Files = ReadonlyMap<string, string>;
 type Import = { from: string; to: string; typeOnly: boolean };
 
-/** Sources by path from the root, with / between folders. */
+/** Sources by path from the root, with / between folders. What is installed there, as for the bench, is not ours. */
 function readTree(...folders: string[]): Files {
   const files = new Map<string, string>();
   for (const folder of folders) {
@@ -124,11 +124,10 @@ function readTree(...folders: string[]): Files {
       withFileTypes: true,
     })) {
       if (!entry.isFile() || !entry.name.endsWith(".ts")) continue;
-      const path = join(entry.parentPath, entry.name);
-      files.set(
-        relative(ROOT, path).split(sep).join("/"),
-        readFileSync(path, "utf8"),
-      );
+      const file = join(entry.parentPath, entry.name);
+      const path = relative(ROOT, file).split(sep);
+      if (path.includes("node_modules")) continue;
+      files.set(path.join("/"), readFileSync(file, "utf8"));
     }
   }
   return files;
