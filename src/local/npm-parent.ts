@@ -11,6 +11,13 @@ const LOOK_EVERY_MS = 200;
 /** The parent of orphaned processes. */
 const INIT = 1;
 
+let isParentGone = false;
+
+/** Whether this process ends because its parent did, as by SIGKILL: nobody asked for its work to be ended. */
+export function hasLostParent(): boolean {
+  return isParentGone;
+}
+
 export function endWithNpm(): void {
   const isUnderNpm = process.env.npm_lifecycle_script !== undefined;
   if (!isUnderNpm || process.platform === "win32") return;
@@ -25,6 +32,7 @@ export function endWithParent(parent: number | undefined): void {
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);
+    isParentGone = true;
     process.kill(process.pid, "SIGTERM");
   }, LOOK_EVERY_MS);
   timer.unref();

@@ -116,6 +116,20 @@ describe("what is there already", () => {
     );
   });
 
+  test("goes on after SIGKILL of what ran it, npm or an older Node, which tells it nothing", async () => {
+    const typed = ["--text", place.text, "--steps", "30", ...SMALL];
+    typed.push(...UNSAMPLED, "--name", "orphan");
+    const orphan = place.trainUnderShell(...typed);
+    await orphan.said("step 1");
+    orphan.child.kill("SIGKILL");
+    const { stdout, stderr } = await orphan.ended;
+    expect(stdout + stderr).not.toContain("cancel");
+    expect(place.runtimes()).toEqual([]);
+    const again = await place.train(...typed).ended;
+    expect(again).toMatchObject({ code: 0, stderr: "" });
+    expect(again.stdout).toContain("continues the interrupted run at step");
+  });
+
   test("as the state of a run that was killed is kept, and can be served", async () => {
     const killed = place.trainForHours();
     await killed.said("step 0");

@@ -1348,35 +1348,59 @@ test.each([
   },
 );
 
-test("one who let a lease of it lapse is not waited for to decide what others tell otherwise", async () => {
-  const owner = await startScripted({ steps: 1, microbatches: 2 });
-  const [silent, one, other] = [
-    await owner.stranger("silent"),
-    await owner.stranger("one"),
-    await owner.stranger("other"),
-  ] as const;
-  vi.useFakeTimers({ toFake: ["Date"] });
-  try {
-    await present(silent, one, other);
-    await tell(one, 0, TRUE);
-    await tell(other, 0, FALSE);
-    const own = async () => (await silent.run.lease(silent.identity)).lease!;
-    for (let { kind, index } = await own(); kind !== "train" || index !== 0;) {
-      await silent.doLease(TRUE);
-      ({ kind, index } = await own());
+test.each([
+  ["holds one lease of it until that lapses", async () => {}],
+  [
+    "restarts before its lease of it ends",
+    async ({ identity }: Stranger) => {
+      identity.bootId = "another";
+    },
+  ],
+  [
+    "leaves and comes under another name before its lease of it ends",
+    async ({ run, identity }: Stranger) => {
+      await run.leave(identity);
+      identity.trainer = "another";
+    },
+  ],
+])(
+  "one who %s is not waited for to decide what others tell otherwise",
+  async (_, evade) => {
+    const owner = await startScripted({ steps: 1, microbatches: 2 });
+    const [silent, one, other] = [
+      await owner.stranger("silent"),
+      await owner.stranger("one"),
+      await owner.stranger("other"),
+    ] as const;
+    vi.useFakeTimers({ toFake: ["Date"] });
+    try {
+      await present(silent, one, other);
+      await tell(one, 0, TRUE);
+      await tell(other, 0, FALSE);
+      const own = async () => (await silent.run.lease(silent.identity)).lease!;
+      for (
+        let { kind, index } = await own();
+        kind !== "train" || index !== 0;
+      ) {
+        await silent.doLease(TRUE);
+        ({ kind, index } = await own());
+      }
+      const later = async (ms: number, body: () => Promise<unknown>) => {
+        vi.setSystemTime(Date.now() + ms);
+        await body();
+      };
+      // It is there all the time, and has told nothing when its lease ends.
+      await later(4_000, async () => {
+        await evade(silent);
+        await own();
+      });
+      await later(2_000, () => tell(one, 1, TRUE));
+      expect(await told(owner)).toContain("waiting train 0.0 undecided");
+    } finally {
+      vi.useRealTimers();
     }
-    const later = async (ms: number, body: () => Promise<unknown>) => {
-      vi.setSystemTime(Date.now() + ms);
-      await body();
-    };
-    // It is there all the time, and has told nothing when its lease ends.
-    await later(4_000, own);
-    await later(2_000, () => tell(one, 1, TRUE));
-    expect(await told(owner)).toContain("waiting train 0.0 undecided");
-  } finally {
-    vi.useRealTimers();
-  }
-});
+  },
+);
 
 test("a token that the run has not issued opens nothing, whoever signed it", async () => {
   const owner = await startScripted();

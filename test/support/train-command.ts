@@ -48,6 +48,13 @@ export class TrainingPlace {
     return training;
   }
 
+  /** The same by a shell, as npm runs it: `child` is the shell. */
+  trainUnderShell(...args: string[]): Training {
+    const training = begun(this.folder, args, "sh");
+    this.#children.push(training.child);
+    return training;
+  }
+
   /** A run that only an early end ends. */
   trainForHours(...more: string[]): Training {
     const hours = ["--steps", "100000", ...SMALL, ...more];
@@ -74,16 +81,27 @@ function textIn(parent: string): string {
   return file;
 }
 
-function begun(parent: string, args: readonly string[]): Training {
-  const child = spawn(
-    process.execPath,
-    [join(SCRIPTS, "train.ts"), "--state", join(parent, "state"), ...args],
-    {
-      stdio: ["ignore", "pipe", "pipe"],
-      detached: true, // a process group of its own, as a terminal gives it
-      env: { ...process.env, NO_COLOR: "1" },
+function begun(
+  parent: string,
+  args: readonly string[],
+  by: "node" | "sh" = "node",
+): Training {
+  const script = join(SCRIPTS, "train.ts");
+  const typed = [script, "--state", join(parent, "state"), ...args];
+  const node = process.execPath;
+  const [command, words] =
+    by === "node"
+      ? [node, typed]
+      : ["sh", ["-c", '"$@" & wait', "sh", node, ...typed]];
+  const child = spawn(command, words, {
+    stdio: ["ignore", "pipe", "pipe"],
+    detached: true, // a process group of its own, as a terminal gives it
+    env: {
+      ...process.env,
+      NO_COLOR: "1",
+      ...(by === "sh" && { npm_lifecycle_script: "train.ts" }),
     },
-  );
+  });
   let stdout = "";
   let stderr = "";
   child.stdout!.on("data", (chunk: Buffer) => (stdout += chunk.toString()));

@@ -120,7 +120,7 @@ export const trainArgs = {
     "Number of trainers that are threads of this command, which are faster than processes; with --url they train beside those of the edge (default: 0)",
   ),
   detach: flag(
-    "With --url: exit once the run has started, and leave it to the edge's trainers",
+    "With --url: exit once the run has started, and leave it to the edge's trainers; without, Ctrl-C cancels the run there",
   ),
   json: flag("Print the run's events, then its result, as lines of JSON"),
 } as const satisfies ArgsDef;

@@ -240,7 +240,7 @@ export class LeaseDesk {
     const leases = this.#present.leases();
     const lapsed = new Set(leases.lapse(nowMs).map(({ trainer }) => trainer));
     for (const trainer of lapsed) this.#roster.lapsed(trainer, nowMs);
-    if (lapsed.size > 0)
+    if (leases.fallSilent(nowMs))
       this.#present.transaction(() => this.#agreement.decideOpen(nowMs));
     if (!this.#authors.isActive(holder.author)) return null;
     if (this.#roster.penaltyEndMs(holder.trainer) > nowMs) return null;

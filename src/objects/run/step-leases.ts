@@ -36,7 +36,9 @@ type Open = {
   told: ReadonlySet<string>;
   /** If set, only drawn authors may compute it. */
   draw: SecondDraw | null;
-  /** Authors that let a lease of it lapse. */
+  /** The deadline of each author's first lease of it: releasing it, restarting or another name do not extend it. */
+  due: Map<string, number>;
+  /** Authors that were due. */
   silent: Set<string>;
   /** When each trainer first had it, so that releasing and taking it again does not extend the wait. */
   since: Map<string, number>;
@@ -132,17 +134,20 @@ export class StepLeases {
    * for never.
    */
   nextMs(nowMs: number, pace: Pace): number {
-    const times = this.#open.flatMap(({ microbatch: { kind }, held, draw }) => [
-      ...(draw ? draw.lateMs() : []),
-      // A held microbatch is given again once none of its holders is expected to finish.
-      ...held
-        .map(({ holder, sinceMs }) =>
-          pace.patienceEndMs(holder.trainer, kind, sinceMs),
-        )
-        .sort((a, b) => b - a)
-        .slice(0, 1),
-      ...held.map(({ lease }) => lease.deadlineMs),
-    ]);
+    const times = this.#open.flatMap(
+      ({ microbatch: { kind }, held, draw, due }) => [
+        ...(draw ? draw.lateMs() : []),
+        // A held microbatch is given again once none of its holders is expected to finish.
+        ...held
+          .map(({ holder, sinceMs }) =>
+            pace.patienceEndMs(holder.trainer, kind, sinceMs),
+          )
+          .sort((a, b) => b - a)
+          .slice(0, 1),
+        ...held.map(({ lease }) => lease.deadlineMs),
+        ...due.values(),
+      ],
+    );
     return Math.min(Infinity, ...times.filter((ms) => ms > nowMs));
   }
 
@@ -205,7 +210,7 @@ export class StepLeases {
       .map(({ microbatch }) => microbatch);
   }
 
-  /** Whether an author let a lease of the microbatch lapse. */
+  /** Whether an author had a lease of the microbatch and was silent until it was due. */
   isSilent(microbatch: Microbatch, author: string): boolean {
     return this.#find(microbatch)?.silent.has(author) ?? false;
   }
@@ -224,10 +229,20 @@ export class StepLeases {
 
   /** Ends the leases whose deadline has passed; returns their holders. */
   lapse(nowMs: number): Holder[] {
-    const isOver = ({ lease }: Held): boolean => lease.deadlineMs <= nowMs;
-    for (const { held, silent } of this.#open)
-      for (const { holder } of held.filter(isOver)) silent.add(holder.author);
-    return this.#end(isOver);
+    return this.#end(({ lease }) => lease.deadlineMs <= nowMs);
+  }
+
+  /** Counts as silent who is due. Returns whether anybody was not before. */
+  fallSilent(nowMs: number): boolean {
+    let isNews = false;
+    for (const { due, silent } of this.#open) {
+      for (const [author, dueMs] of due) {
+        if (dueMs > nowMs || silent.has(author)) continue;
+        silent.add(author);
+        isNews = true;
+      }
+    }
+    return isNews;
   }
 
   /** Releases the leases of all of an author's trainers. */
@@ -272,11 +287,12 @@ export class StepLeases {
 
   /** Adds a holder to a microbatch, not begun yet. */
   #give(
-    { microbatch, held }: Open,
+    { microbatch, held, due }: Open,
     holder: Holder,
     nowMs: number,
     deadlineMs: number,
   ): Held {
+    if (!due.has(holder.author)) due.set(holder.author, deadlineMs);
     const lease = { ...microbatch, step: this.step, deadlineMs };
     const given = {
       lease,
@@ -322,6 +338,7 @@ function newlyOpen(
     wanted,
     told: new Set(told),
     draw: null,
+    due: new Map(),
     silent: new Set(),
     since: new Map(),
   };
