@@ -118,10 +118,8 @@ export async function sealFrame(
   return bytes;
 }
 
-/** Decodes the frame in `bytes`; its payload is a view. Errors: `malformed_frame`, `digest_mismatch` */
-export async function decodeFrame(
-  bytes: Uint8Array<ArrayBuffer>,
-): Promise<Frame> {
+/** What a frame's first bytes say of it, not verified. Errors: `malformed_frame` */
+export function decodeHeader(bytes: Uint8Array<ArrayBuffer>): FrameHeader {
   if (bytes.length < FRAME_HEADER_BYTES) {
     throw malformed(`at least ${FRAME_HEADER_BYTES} bytes`, bytes.length);
   }
@@ -136,14 +134,23 @@ export async function decodeFrame(
   const dtype = DTYPES[view.getUint8(7) - 1];
   if (!kind) throw malformed("kind 1 or 2", view.getUint8(6));
   if (!dtype) throw malformed("dtype 1, 2, 3 or 4", view.getUint8(7));
-  const length = view.getUint32(20, true);
-  const expected = FRAME_HEADER_BYTES + payloadBytes(dtype, length);
-  if (bytes.length !== expected) {
-    throw malformed(
-      `${expected} bytes for ${length} ${dtype} elements`,
-      bytes.length,
-    );
-  }
+  return {
+    kind,
+    dtype,
+    step: view.getUint32(8, true),
+    microbatch: view.getUint32(12, true),
+    start: view.getUint32(16, true),
+    length: view.getUint32(20, true),
+  };
+}
+
+/** Decodes the frame in `bytes`; its payload is a view. Errors: `malformed_frame`, `digest_mismatch` */
+export async function decodeFrame(
+  bytes: Uint8Array<ArrayBuffer>,
+): Promise<Frame> {
+  const header = decodeHeader(bytes);
+  if (bytes.length !== frameBytes(header.dtype, header.length))
+    throw wrongLength(header, bytes.length);
   const digest = frameDigest(bytes);
   const actual = hex(await digestOf(bytes));
   if (actual !== digest) {
@@ -152,16 +159,16 @@ export async function decodeFrame(
       `Expected a frame whose SHA-256 is ${digest}, as its header says; its bytes have ${actual}`,
     );
   }
-  return {
-    kind,
-    dtype,
-    step: view.getUint32(8, true),
-    microbatch: view.getUint32(12, true),
-    start: view.getUint32(16, true),
-    length,
-    digest,
-    payload: bytes.subarray(FRAME_HEADER_BYTES),
-  };
+  return { ...header, digest, payload: framePayload(bytes) };
+}
+
+/** The error for a frame of other length than its header says. */
+export function wrongLength(
+  { dtype, length }: FrameHeader,
+  got: string | number,
+): AppError {
+  const expected = frameBytes(dtype, length);
+  return malformed(`${expected} bytes for ${length} ${dtype} elements`, got);
 }
 
 /**

@@ -11,17 +11,29 @@ const UNSEEN_NAME = "__proto__";
 
 /**
  * The whole body, in a buffer of its own. A body whose Content-Length is too large is refused before it is read; a
- * chunked one as soon as it exceeds the limit. Errors: `body_too_large`, `malformed_body` (invalid Content-Length)
+ * chunked one as soon as it exceeds the limit. Errors: `body_too_large`, `malformed_body` (invalid Content-Length, or broken
+ * off)
  */
 export async function readBody(
   c: Context,
   maxBytes: number,
 ): Promise<Uint8Array<ArrayBuffer>> {
   const declared = declaredBytes(c);
-  if (declared === undefined) return readChunked(c.req.raw.body, maxBytes);
-  if (declared > maxBytes) throw tooLarge(maxBytes, `${declared}`);
-  // The runtime reads the declared length into one buffer; collecting chunks would need twice the memory.
-  return new Uint8Array(await c.req.raw.arrayBuffer());
+  if (declared !== undefined && declared > maxBytes)
+    throw tooLarge(maxBytes, `${declared}`);
+  try {
+    if (declared === undefined)
+      return await readChunked(c.req.raw.body, maxBytes);
+    // The runtime reads the declared length into one buffer; collecting chunks would need twice the memory.
+    return new Uint8Array(await c.req.raw.arrayBuffer());
+  } catch (cause) {
+    if (cause instanceof AppError) throw cause;
+    throw new AppError(
+      "malformed_body",
+      `Expected a whole body${declared === undefined ? "" : ` of ${declared} bytes`}, got one that broke off`,
+      { cause },
+    );
+  }
 }
 
 async function readChunked(

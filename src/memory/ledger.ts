@@ -18,7 +18,6 @@ export const MAX_WAIT_MS = 30_000;
  * this long loses its reservation. A trainer's microbatch may take a minute, and trainers are rarely cut off.
  */
 const STALE_MS = { request: 5_000, trainer: 120_000 };
-/** Smaller reservations are not counted. */
 const SMALL_BYTES = MIB;
 
 /** Who reserves. A trainer's pushes are requests, for which it waits. */
@@ -31,6 +30,8 @@ export type LedgerLimits = {
   keptBytes: number;
   /** Left by trainers for requests. */
   requestBytes: number;
+  /** Smaller reservations are not counted; 1 MiB unless told. */
+  smallBytes?: number;
 };
 
 export type Reservation = {
@@ -83,6 +84,11 @@ export class Ledger {
     this.#makeRoom(key);
   }
 
+  /** How many reservations wait. */
+  get waiting(): number {
+    return this.#waiting.size;
+  }
+
   /** Whether `bytes` could be kept without dropping anything. */
   hasRoom(bytes: number): boolean {
     return this.heldBytes + bytes <= this.#limits.totalBytes;
@@ -107,7 +113,7 @@ export class Ledger {
     rank: Rank = "request",
     maxWaitMs = MAX_WAIT_MS,
   ): Promise<Reservation> {
-    if (bytes < SMALL_BYTES) return NOTHING;
+    if (bytes < (this.#limits.smallBytes ?? SMALL_BYTES)) return NOTHING;
     const started = Date.now();
     const entry: Entry = { bytes, rank, touched: started };
     this.#waiting.add(entry);

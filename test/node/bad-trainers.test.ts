@@ -4,6 +4,7 @@
  */
 import { mkdtempSync, rmSync } from "node:fs";
 import { request } from "node:http";
+import { connect, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { gzipSync } from "node:zlib";
@@ -85,6 +86,36 @@ function send(path: string, token: string | null, sent: Sent): Promise<Answer> {
     asking.on("error", reject);
     asking.end(body);
   });
+}
+
+/** Bodies as no HTTP client sends them: it is told how long one is, then `write` sends what it will of it. */
+function begin(
+  path: string,
+  token: string,
+  sent: { method?: string; headers: Record<string, string | number> },
+): { socket: Socket; answer: Promise<string> } {
+  const { method = "PUT", headers } = sent;
+  const { hostname, port, host } = new URL(edge.url);
+  const socket = connect({
+    host: hostname,
+    port: Number(port),
+    allowHalfOpen: true,
+  });
+  const lines = Object.entries({
+    Host: host,
+    Authorization: `Bearer ${token}`,
+    ...headers,
+  }).map(([name, value]) => `${name}: ${value}\r\n`);
+  socket.write(`${method} ${path} HTTP/1.1\r\n${lines.join("")}\r\n`);
+  let text = "";
+  const answer = new Promise<string>((resolve) => {
+    socket.on("data", (part) => {
+      text += part.toString();
+      if (text.includes("\r\n\r\n{")) resolve(text);
+    });
+    socket.on("error", () => resolve(text)).on("close", () => resolve(text));
+  });
+  return { socket, answer };
 }
 
 /** A trainer with a join token of its own, who tells what the test chooses. */
@@ -726,6 +757,41 @@ test("what cannot be is refused, told what was expected and what came, and nothi
     }),
   ).rejects.toThrow("hang up");
 
+  // One that breaks off, of a sender who still listens.
+  const halves = [
+    { path: own, method: "PUT", body: frame!.slice(0, 1000) },
+    { path: `${runPath}/leases`, method: "POST", body: '{"trainer"' },
+  ];
+  for (const { path, method, body } of halves) {
+    const { socket, answer } = begin(path, bad.token, {
+      method,
+      headers: { ...key, "Content-Length": frame!.length % 60_000 },
+    });
+    socket.end(body);
+    const text = await answer;
+    expect.soft(text, path).toContain("HTTP/1.1 400 ");
+    expect.soft(text, path).toContain("malformed_body");
+    expect
+      .soft(text, path)
+      .toMatch(/Expected .* of .*\d{4,} bytes, got .*broke off/);
+    socket.destroy();
+  }
+
+  // One of pieces, of which nobody tells how many bytes they are: too long for this shard, and for any.
+  for (const [length, code] of [
+    [frame!.length + 1, "malformed_frame"],
+    [most + 1, "body_too_large"],
+  ] as const) {
+    const { socket, answer } = begin(own, bad.token, {
+      headers: { ...key, "Transfer-Encoding": "chunked" },
+    });
+    socket.write(`${length.toString(16)}\r\n`);
+    socket.write(Buffer.concat([frame!, Buffer.alloc(length - frame!.length)]));
+    socket.end("\r\n0\r\n\r\n");
+    expect.soft(await answer, code).toContain(`"code":"${code}"`);
+    socket.destroy();
+  }
+
   // None of it is held against who sent it, and its own is taken: again and again, and with a media type that says nothing.
   const headers = { ...key, "Content-Type": "text/plain" };
   const again = [201, 200, 200];
@@ -888,4 +954,41 @@ test("who completes what it has not pushed, or pushed otherwise, is put out, and
     expect(events[at + 1]).toBe(`${who.id} quarantined`);
   }
   expect(events).toHaveLength(6);
+}, 60_000);
+
+test("pushes that are sent a byte at a time hold up nobody else's; revoking their token has them refused", async () => {
+  const { run, status, join } = await start({
+    model: { layers: 1, width: 192, heads: 2, context: 64 },
+    shards: 1,
+  });
+  const [slow, honest] = [await join("slow"), await join("honest")];
+  const lease = await slow.lease();
+  const path = `/v1/runs/${status.run}/shards/0/gradients/0/${lease.index}`;
+  const headers = {
+    "Lease-Key": lease.key,
+    "Content-Length": 4 * MAX_SHARD_LENGTH + 64,
+  };
+  const begun = Array.from({ length: 150 }, () =>
+    begin(path, slow.token, { headers }),
+  );
+  const answers: string[] = [];
+  for (const { answer } of begun)
+    void answer.then((text) =>
+      answers.push(/"code":"(\w+)"/.exec(text)?.[1] ?? text),
+    );
+  const dripping = setInterval(() => {
+    for (const { socket } of begun) if (socket.writable) socket.write("a");
+  }, 200);
+  try {
+    await honest.do(await honest.lease());
+    await run.setTokenState(slow.id, "revoked");
+    await honest.finish();
+    await expectTrue(run, status);
+    // Of those that are read, and of more than may wait. An answer comes when the body has been given up.
+    await expect.poll(() => answers).toContain("forbidden");
+    await expect.poll(() => answers).toContain("overloaded");
+  } finally {
+    clearInterval(dripping);
+    for (const { socket } of begun) socket.destroy();
+  }
 }, 60_000);

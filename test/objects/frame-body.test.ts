@@ -1,5 +1,6 @@
-/** Bodies of pushes whose sender does not say how long they are. */
-import { expect, test } from "vitest";
+/** How bodies of pushes are read. */
+import { expect, test, vi } from "vitest";
+import type { AppError } from "../../src/api/errors.ts";
 import {
   MAX_FRAME_BYTES,
   readFrame,
@@ -25,19 +26,53 @@ function bodyOf(length: number): ReadableStream<Uint8Array> {
   });
 }
 
-test("a body as long as the largest frame is read whole", async () => {
-  const bytes = await readFrame(bodyOf(MAX_FRAME_BYTES), undefined, () => {});
-  expect(bytes.length).toBe(MAX_FRAME_BYTES);
+test("a body is read whole, or as far as it may be", async () => {
+  const read = (length: number, most: number) =>
+    readFrame(bodyOf(length), most, () => {});
+  expect((await read(MAX_FRAME_BYTES, MAX_FRAME_BYTES)).length).toBe(
+    MAX_FRAME_BYTES,
+  );
+  expect((await read(3, 5)).length).toBe(3);
+  expect((await read(MAX_FRAME_BYTES, 5)).length).toBe(5);
 });
 
-test("one byte more is refused, though nobody said how many would come", async () => {
-  const body = bodyOf(MAX_FRAME_BYTES + 1);
-  // Of what is read its length alone: a report of all its bytes would take the runtime down.
-  const read = readFrame(body, undefined, () => {}).then(
-    ({ length }) => length,
-  );
-  await expect(read).rejects.toMatchObject({
-    code: "body_too_large",
-    message: `Expected a body of at most ${MAX_FRAME_BYTES} bytes, got more`,
-  });
+test("a body that comes too slowly is given up; one that comes just fast enough is not", async () => {
+  vi.useFakeTimers({ toFake: ["setInterval", "clearInterval"] });
+  try {
+    for (const [pieceBytes, isSlow] of [
+      [64 * 1024 - 1, true],
+      [64 * 1024, false],
+    ] as const) {
+      const { readable, writable } = new FixedLengthStream(3 * pieceBytes);
+      const writer = writable.getWriter();
+      let touched = 0;
+      const read = readFrame(readable, MAX_FRAME_BYTES, () => touched++).then(
+        ({ length }) => length,
+        ({ code, message }: AppError) => ({ code, message }),
+      );
+      const each = async () => {
+        const before = touched;
+        void writer.write(new Uint8Array(pieceBytes)).catch(() => {});
+        await vi.waitFor(() => expect(touched).toBeGreaterThan(before));
+        await vi.advanceTimersByTimeAsync(10_000);
+      };
+      await each();
+      if (!isSlow) {
+        await each();
+        await each();
+        void writer.close();
+      }
+      expect(await read).toEqual(
+        isSlow
+          ? {
+              code: "unavailable",
+              message:
+                "Expected 65536 bytes of the body in 10 seconds or its end, got less after 65535 bytes; repeat the request",
+            }
+          : 3 * pieceBytes,
+      );
+    }
+  } finally {
+    vi.useRealTimers();
+  }
 });

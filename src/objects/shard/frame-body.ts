@@ -9,59 +9,94 @@ export const MAX_FRAME_BYTES =
   FRAME_HEADER_BYTES + payloadBytes("f32", MAX_SHARD_LENGTH);
 const DISCARDED_BYTES = 64 * 1024;
 
+/** Slower, a body would hold its memory for too long: the least that comes in each interval, unless it is the last. */
+const LEAST = { bytes: 64 * 1024, ms: 10_000 };
+
 /**
- * Reads all of `body`, of `declaredBytes` if given; `touch` is called as bytes arrive. Errors: `body_too_large`;
- * `malformed_body` if it breaks off
+ * Reads `body`, at most `mostBytes` of it; `touch` is called as bytes arrive, and may refuse more of them. Errors:
+ * `malformed_body` if it breaks off; `unavailable` if it is too slow; those of `touch`
  */
 export async function readFrame(
   body: ReadableStream<Uint8Array> | null,
-  declaredBytes: number | undefined,
+  mostBytes: number,
   touch: () => void,
 ): Promise<Uint8Array<ArrayBuffer>> {
   if (!body) return new Uint8Array(0);
   const reader = body.getReader({ mode: "byob" });
-  // The runtime enforces a declared length; otherwise one extra byte shows whether the body is too long.
-  let buffer = new ArrayBuffer(declaredBytes ?? MAX_FRAME_BYTES + 1);
+  let buffer = new ArrayBuffer(mostBytes);
   let length = 0;
+  let before = 0;
+  let isSlow = false;
+  const timer = setInterval(() => {
+    isSlow = length - before < LEAST.bytes;
+    before = length;
+    if (isSlow) void reader.cancel().catch(() => {});
+  }, LEAST.ms);
   try {
-    while (length < buffer.byteLength) {
-      const { value, done } = await reader.read(new Uint8Array(buffer, length));
+    while (length < mostBytes) {
+      const { value, done } = await reader
+        .read(new Uint8Array(buffer, length))
+        .catch((cause: unknown) => {
+          throw isSlow ? tooSlow(length) : brokenOff(mostBytes, length, cause);
+        });
       if (value) {
         buffer = value.buffer as ArrayBuffer;
         length += value.length;
       }
+      if (isSlow) throw tooSlow(length);
       if (done) break;
       touch();
     }
-  } catch (cause) {
-    throw new AppError(
-      "malformed_body",
-      `Expected a frame of ${buffer.byteLength} bytes, got a body that broke off after ${length}`,
-      { cause },
-    );
+  } finally {
+    clearInterval(timer);
+    reader.releaseLock();
   }
-  const bytes = new Uint8Array(buffer, 0, length);
-  if (length <= MAX_FRAME_BYTES) return bytes;
-  free(bytes);
-  await reader.cancel();
-  throw frameTooLarge("more");
+  return new Uint8Array(buffer, 0, length);
 }
 
-/** Reads and discards a body that is not needed, since a client that is still sending would not see the response. */
+function tooSlow(got: number): AppError {
+  return new AppError(
+    "unavailable",
+    `Expected ${LEAST.bytes} bytes of the body in ${LEAST.ms / 1000} seconds or its end, got less after ${got} bytes; repeat the request`,
+  );
+}
+
+function brokenOff(most: number, got: number, cause: unknown): AppError {
+  return new AppError(
+    "malformed_body",
+    `Expected a frame of at most ${most} bytes, got a body that broke off after ${got}`,
+    { cause },
+  );
+}
+
+/**
+ * Reads and discards a body that is not needed, since a client that is still sending would not see the response; but not
+ * for longer than a slow one may take. Returns how many bytes came, at most a piece more than the largest frame has.
+ */
 export async function discard(
   body: ReadableStream<Uint8Array> | null,
-): Promise<void> {
-  if (!body || body.locked) return;
+): Promise<number> {
+  if (!body || body.locked) return 0;
   const reader = body.getReader({ mode: "byob" });
-  let piece = new Uint8Array(DISCARDED_BYTES);
-  for (let bytes = 0; bytes <= MAX_FRAME_BYTES; bytes += piece.length) {
-    const { value, done } = await reader.readAtLeast(DISCARDED_BYTES, piece);
-    if (done || !value) break;
-    piece = new Uint8Array(value.buffer as ArrayBuffer);
+  const end = () => reader.cancel().catch(() => {});
+  const timer = setTimeout(() => void end(), LEAST.ms);
+  let bytes = 0;
+  try {
+    let piece = new Uint8Array(DISCARDED_BYTES);
+    while (bytes <= MAX_FRAME_BYTES) {
+      const { value, done } = await reader.readAtLeast(DISCARDED_BYTES, piece);
+      if (!value) break;
+      bytes += value.length;
+      if (done) break;
+      piece = new Uint8Array(value.buffer as ArrayBuffer);
+    }
+    free(piece);
+    return bytes;
+  } finally {
+    clearTimeout(timer);
+    // A body that failed cannot and need not be cancelled.
+    await end();
   }
-  free(piece);
-  // A body that failed cannot and need not be cancelled.
-  await reader.cancel().catch(() => {});
 }
 
 export function frameTooLarge(got: number | string): AppError {

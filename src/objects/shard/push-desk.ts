@@ -1,12 +1,25 @@
 /** Receives pushes: checks each, reads its body, and stores it before it is acknowledged. */
 import { AppError, toResult } from "../../api/errors.ts";
-import { decodeFrame, type Frame } from "../../api/frame.ts";
+import {
+  decodeFrame,
+  decodeHeader,
+  type Frame,
+  frameBytes,
+  wrongLength,
+} from "../../api/frame.ts";
+import type { ShardGeometry } from "../../training/shard-state.ts";
 import { free } from "../../memory/free.ts";
 import { isolateMemory } from "../../memory/ledger.ts";
 import { authorOfKey, checkUnchanged } from "../platform/author.ts";
-import { discard, MAX_FRAME_BYTES, readFrame } from "./frame-body.ts";
+import {
+  discard,
+  frameTooLarge,
+  MAX_FRAME_BYTES,
+  readFrame,
+} from "./frame-body.ts";
 import type { Loaded } from "./loaded-shard.ts";
 import type { PushLog } from "./push-log.ts";
+import { reserveOfShare } from "./push-shares.ts";
 import {
   checkExcluded,
   checkFrame,
@@ -55,7 +68,7 @@ export class PushDesk {
 
   /**
    * Stores one microbatch's gradient durably. `duplicate` means that the same bytes were stored before. The body is
-   * only read after all other checks.
+   * only read after all other checks, and no further than a frame of this shard is long.
    */
   async push(
     caller: string,
@@ -74,23 +87,41 @@ export class PushDesk {
     checkMicrobatch(geometry, microbatch);
     checkOwn(own, microbatch);
     this.#checkPush(author, step, microbatch);
-    const reservation = await isolateMemory.reserve(
-      declaredBytes ?? MAX_FRAME_BYTES,
+    const most = frameBytes(
+      geometry.config.gradientDtype,
+      geometry.range.length,
     );
+    // One more byte shows that a body is too long.
+    const limit = Math.min(declaredBytes ?? Infinity, most + 1);
+    const share = await reserveOfShare(author, limit);
     try {
-      const bytes = await readFrame(body, declaredBytes, () =>
-        reservation.touch(),
-      );
+      const reservation = await isolateMemory.reserve(limit);
       try {
-        const frame = await decodeFrame(bytes);
-        // The run may have been rewound meanwhile; then the gradient is of other parameters.
-        checkUnchanged(keys, this.#loaded().keys);
-        return this.#store(author, step, microbatch, frame);
+        const bytes = await readFrame(body, limit, () => {
+          share.touch();
+          reservation.touch();
+          checkExcluded(this.#loaded().excluded, author);
+        });
+        try {
+          if (
+            bytes.length > most &&
+            bytes.length + (await discard(body)) > MAX_FRAME_BYTES
+          )
+            throw frameTooLarge(declaredBytes ?? "more");
+          if (bytes.length > most)
+            throw tooLong(geometry, step, microbatch, bytes, declaredBytes);
+          const frame = await decodeFrame(bytes);
+          // The run may have been rewound meanwhile; then the gradient is of other parameters.
+          checkUnchanged(keys, this.#loaded().keys);
+          return this.#store(author, step, microbatch, frame);
+        } finally {
+          free(bytes);
+        }
       } finally {
-        free(bytes);
+        reservation.release();
       }
     } finally {
-      reservation.release();
+      share.release();
     }
   }
 
@@ -132,4 +163,17 @@ export class PushDesk {
     );
     return { duplicate };
   }
+}
+
+/** What is wrong with a body of more bytes than the shard's frames have: what it says of itself, or its length. */
+function tooLong(
+  geometry: ShardGeometry,
+  step: number,
+  microbatch: number,
+  bytes: Uint8Array<ArrayBuffer>,
+  declaredBytes: number | undefined,
+): AppError {
+  const header = decodeHeader(bytes);
+  checkFrame(geometry, step, microbatch, header);
+  return wrongLength(header, declaredBytes ?? "more");
 }

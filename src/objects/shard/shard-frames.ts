@@ -1,8 +1,8 @@
 /** The frames of a shard: the parameters that it sends, and the gradients that it receives. */
 import { AppError } from "../../api/errors.ts";
 import {
-  type Frame,
   FRAME_HEADER_BYTES,
+  type FrameHeader,
   payloadBytes,
   sealFrame,
 } from "../../api/frame.ts";
@@ -52,12 +52,12 @@ export function checkOwn({ first, count }: Neighbours, index: number): void {
   );
 }
 
-/** Checks a frame against its URL and the run. */
+/** Checks what a frame says of itself against its URL and the run. */
 export function checkFrame(
   { config, range }: ShardGeometry,
   step: number,
   microbatch: number,
-  frame: Frame,
+  frame: FrameHeader,
 ): void {
   if (frame.kind !== "gradient") {
     throw new AppError(
