@@ -94,7 +94,11 @@ export class Trainer extends DurableObject<TrainerBindings> {
     } catch (error) {
       if (signal.aborted) return "stopped";
       console.error(error);
-      const isFinal = error instanceof AppError && isFinalRefusal(error);
+      // Nobody starts a hosted trainer again when the owner sets the fingerprint back, so it asks until the run ends.
+      const isFinal =
+        error instanceof AppError &&
+        isFinalRefusal(error) &&
+        error.code !== "fingerprint_differs";
       return isFinal ? "stopped" : "failed";
     }
   }

@@ -32,3 +32,16 @@ test("hosted trainers train a run to its end, to the same bytes as any other", a
   const { trainers } = await hosted.run.status();
   expect(trainers.map(({ name }) => name).sort()).toEqual(names.toSorted());
 });
+
+test("a hosted trainer that the run refuses for its fingerprint goes on once that is set back", async () => {
+  const { run } = await startRun();
+  await run.setFingerprint("another");
+  await run.addTrainers(1);
+  // Until it was refused.
+  await scheduler.wait(500);
+  expect((await run.status()).step).toBe(0);
+  await run.setFingerprint(null);
+  const events: RunEvent[] = [];
+  for await (const event of run.events()) events.push(event);
+  expect(events.at(-1)).toMatchObject({ type: "state", state: "finished" });
+});
