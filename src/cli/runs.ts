@@ -95,7 +95,7 @@ export const rewindCommand = defineCommand({
     const run = runOf(given);
     const status = await refusedAsTyped(run.rewind(step)).catch(
       (error: unknown) => {
-        throw remedied(error, run.run, addressOf(given).baseUrl);
+        throw remedied(error, run.run, given);
       },
     );
     printAnswer(
@@ -108,9 +108,17 @@ export const rewindCommand = defineCommand({
 });
 
 /** One that has ended stays as it is: another goes on from a state of it. */
-function remedied(error: unknown, run: string, url: string): unknown {
+function remedied(
+  error: unknown,
+  run: string,
+  given: Parameters<typeof addressOf>[0],
+): unknown {
   if (!(error instanceof AppError) || error.code !== "wrong_state")
     return error;
+  const { baseUrl: url, token } = addressOf(given);
+  const shown = given.token === undefined ? "$MXFP4_EDGE_TOKEN" : "TOKEN";
+  const header =
+    token === undefined ? "" : ` -H "Authorization: Bearer ${shown}"`;
   const path = `${url}/v1/runs/${run}`;
   const train = called(
     "train",
@@ -119,7 +127,7 @@ function remedied(error: unknown, run: string, url: string): unknown {
   return new Remedied(
     error.code,
     error.message,
-    `Of a step that ${path}/states lists, \`curl -o state.safetensors "${path}/checkpoint?state=full&step=STEP"\` saves the state; \`${train}\` goes on from it`,
+    `Of a step that ${path}/states lists, \`curl -f -o state.safetensors${header} "${path}/checkpoint?state=full&step=STEP"\` saves the state; \`${train}\` goes on from it`,
   );
 }
 

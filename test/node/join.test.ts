@@ -480,6 +480,9 @@ test("tokens, revoke, reinstate, fingerprint, audit and rewind say and do what t
   expect((await call("rewind", id, "--step", "1")).stderr).toContain(
     `/v1/runs/${id}/checkpoint?state=full&step=STEP"\` saves the state; \``,
   );
+  expect((await call("rewind", id, "--step", "1")).stderr).toContain(
+    '-H "Authorization: Bearer $MXFP4_EDGE_TOKEN"',
+  );
   expect((await call("rewind", id)).code).toBe(2);
 });
 

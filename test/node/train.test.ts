@@ -558,6 +558,19 @@ describe("refusals say what was expected and what came", () => {
       /Expected --trainers to be a whole number from 1 to 64, got "65"/,
     ],
     [
+      ["--url", "http://127.0.0.1:9", "--trainers", "17"],
+      /Expected --trainers to be a whole number from 0 to 16, got "17"/,
+    ],
+    [
+      [
+        "--from",
+        join(import.meta.dirname, "../fixtures/hf/gpt2"),
+        "--preset",
+        "nano",
+      ],
+      /Expected --from, .*, without --preset, got --preset nano beside it/,
+    ],
+    [
       ["--threads", "65"],
       /Expected --threads to be a whole number from 0 to 64, got "65"/,
     ],

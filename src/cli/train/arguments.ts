@@ -112,7 +112,7 @@ export const trainArgs = {
   ),
   url: valued(
     "URL",
-    "Train on this edge instead of a local one; --trainers then starts trainers on that edge",
+    "Train on this edge instead of a local one; --trainers then starts trainers on that edge, at most 16",
   ),
   token: valued("TOKEN", "The edge's API_TOKEN (default: $MXFP4_EDGE_TOKEN)"),
   threads: valued(

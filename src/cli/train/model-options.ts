@@ -4,6 +4,7 @@ import {
   type ModelSizes,
   writtenArchitecture,
 } from "../../api/run-config.ts";
+import { UsageError } from "../file-arguments.ts";
 import { count, optionalCount } from "../numbers.ts";
 import type { ToldArgs, TrainArgs } from "./arguments.ts";
 import type { Origin } from "./origin.ts";
@@ -11,8 +12,16 @@ import { MODEL_PRESETS } from "./presets.ts";
 
 type Sizes = Omit<ModelSizes, "vocabulary">;
 
-/** Typed sizes; defaults are those of the imported model or the preset. */
-export function sizesOf(args: TrainArgs, origin: Origin | undefined): Sizes {
+/** Typed sizes; defaults are those of the imported model or the preset. Errors: UsageError for both */
+export function sizesOf(
+  args: TrainArgs,
+  told: ToldArgs,
+  origin: Origin | undefined,
+): Sizes {
+  if (origin && told.preset !== undefined)
+    throw new UsageError(
+      `Expected --from, whose model has sizes of its own, without --preset, got --preset ${told.preset} beside it`,
+    );
   const others = origin?.shape ?? MODEL_PRESETS[args.preset];
   const size = (name: keyof Sizes) => count(name, args[name], others[name]);
   return {

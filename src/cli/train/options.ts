@@ -3,6 +3,7 @@ import { statSync } from "node:fs";
 import { basename, extname, join, resolve } from "node:path";
 import type { DatasetOptions } from "../../api/dataset.ts";
 import type { RunRequest } from "../../api/run-config.ts";
+import { MAX_HOSTED_TRAINERS } from "../../api/run-status.ts";
 import { completeShape } from "../../model/architectures.ts";
 import { UsageError } from "../file-arguments.ts";
 import { type KeptPlace, keptPlace } from "./kept-place.ts";
@@ -55,7 +56,7 @@ export function parseTrainOptions(
   const state = resolve(args.state ?? home);
   const runs = runsFolder(state);
   const textFile = textFileOf(args.text);
-  const sizes = sizesOf(args, origin);
+  const sizes = sizesOf(args, told, origin);
   const { tokenizer, vocabulary } = tokenizerOf(args, told, origin);
   checkEncoding(textFile, tokenizer);
   const model = askedModel(args, told, sizes, origin);
@@ -120,7 +121,12 @@ function trainersOf(
   const least = url || threads > 0 ? 0 : 1;
   const trainers = isLeftToThreads
     ? 0
-    : wholeNumber("trainers", asked, least, url ? undefined : MOST_TRAINERS);
+    : wholeNumber(
+        "trainers",
+        asked,
+        least,
+        url ? MAX_HOSTED_TRAINERS : MOST_TRAINERS,
+      );
   if (trainers + threads === 0) {
     throw new UsageError(
       "Expected at least one trainer, got --trainers 0 and no --threads",
