@@ -12,6 +12,7 @@ import { endWithParent } from "../local/npm-parent.ts";
 const LEAST = { major: 22, minor: 13 };
 /** Environment variable with the calling process's pid. */
 const CALLER = "MXFP4_EDGE_CALLER";
+let isCallerGone = false;
 const SIGNALS: NodeJS.Signals[] = ["SIGINT", "SIGTERM", "SIGHUP"];
 
 export function isNewEnough(version = process.versions.node): boolean {
@@ -39,7 +40,15 @@ export function endWithCaller(): void {
   const caller = process.env[CALLER];
   if (caller === undefined) return;
   delete process.env[CALLER]; // not its children's
-  endWithParent(Number(caller));
+  endWithParent(Number(caller), () => (isCallerGone = true));
+}
+
+/**
+ * Whether this process ends because its caller did without passing a signal on, as by SIGKILL: nobody asked for its work to be
+ * ended.
+ */
+export function hasLostCaller(): boolean {
+  return isCallerGone;
 }
 
 function newerNode(): string {

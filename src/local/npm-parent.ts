@@ -11,13 +11,6 @@ const LOOK_EVERY_MS = 200;
 /** The parent of orphaned processes. */
 const INIT = 1;
 
-let isParentGone = false;
-
-/** Whether this process ends because its parent did, as by SIGKILL: nobody asked for its work to be ended. */
-export function hasLostParent(): boolean {
-  return isParentGone;
-}
-
 export function endWithNpm(): void {
   const isUnderNpm = process.env.npm_lifecycle_script !== undefined;
   if (!isUnderNpm || process.platform === "win32") return;
@@ -27,12 +20,15 @@ export function endWithNpm(): void {
   endWithParent(isOrphan ? undefined : parent);
 }
 
-/** Ends this process when `parent` is not, or no longer, its parent. */
-export function endWithParent(parent: number | undefined): void {
+/** Ends this process when `parent` is not, or no longer, its parent; `onGone` is called before. */
+export function endWithParent(
+  parent: number | undefined,
+  onGone?: () => void,
+): void {
   const timer = setInterval(() => {
     if (process.ppid === parent) return;
     clearInterval(timer);
-    isParentGone = true;
+    onGone?.();
     process.kill(process.pid, "SIGTERM");
   }, LOOK_EVERY_MS);
   timer.unref();

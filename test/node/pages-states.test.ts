@@ -176,17 +176,21 @@ describe.skipIf(!isBrowserExpected)("the dashboard's states", () => {
     await page.goForward();
     await page.goForward();
     await page.getByRole("heading", { name: LONG }).waitFor();
-    expect(await page.getByLabel("Log scale").isChecked()).toBe(true);
+    const log = page.getByLabel("Log scale");
+    await expect.poll(() => log.isChecked()).toBe(true);
     await page.getByLabel("Losses by the").selectOption("byte");
     const chart = page.getByRole("group", { name: /^Training loss/ });
-    await chart.focus();
-    await page.keyboard.press("+");
-    const link = page.url();
-    expect(new URL(link).search).toMatch(/&log=1&loss=byte&zoom=2\.\.6$/);
     const told = page.getByRole("group", {
       name: new RegExp(`^Training loss, nats per byte, over step: ${LONG} \\d`),
     });
+    // What has no values yet has nothing to zoom.
     await told.waitFor();
+    await chart.focus();
+    await page.keyboard.press("+");
+    await expect
+      .poll(() => new URL(page.url()).search)
+      .toMatch(/&log=1&loss=byte&zoom=2\.\.6$/);
+    const link = page.url();
     await page.getByText("The latest values").click();
     const values = page.getByRole("region", { name: "Latest values" });
     expect(await values.locator("thead").innerText()).toMatch(

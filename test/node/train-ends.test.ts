@@ -116,10 +116,10 @@ describe("what is there already", () => {
     );
   });
 
-  test("goes on after SIGKILL of what ran it, npm or an older Node, which tells it nothing", async () => {
+  test("goes on after SIGKILL of the older Node that ran it, which tells it nothing", async () => {
     const typed = ["--text", place.text, "--steps", "30", ...SMALL];
     typed.push(...UNSAMPLED, "--name", "orphan");
-    const orphan = place.trainUnderShell(...typed);
+    const orphan = place.trainByCaller(...typed);
     await orphan.said("step 1");
     orphan.child.kill("SIGKILL");
     const { stdout, stderr } = await orphan.ended;

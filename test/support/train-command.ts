@@ -16,6 +16,9 @@ import type { StepMetrics } from "../../src/api/run-metrics.ts";
 import { isAlive } from "../../src/local/alive.ts";
 
 export const SCRIPTS = resolve(import.meta.dirname, "../../src/scripts");
+const MAIN = resolve(import.meta.dirname, "../../src/cli/main.ts");
+/** A shell that does as `byNewerNode` does. */
+const CALL = 'MXFP4_EDGE_CALLER=$$ "$@" & wait';
 export const BATCH = ["--batch", "4", "--microbatches", "2"];
 export const SMALL = ["--preset", "nano", ...BATCH];
 /** A sample of a large model takes longer than its steps here. */
@@ -48,8 +51,8 @@ export class TrainingPlace {
     return training;
   }
 
-  /** The same by a shell, as npm runs it: `child` is the shell. */
-  trainUnderShell(...args: string[]): Training {
+  /** The same by a shell, as an older Node runs it: `child` is the shell. */
+  trainByCaller(...args: string[]): Training {
     const training = begun(this.folder, args, "sh");
     this.#children.push(training.child);
     return training;
@@ -87,20 +90,16 @@ function begun(
   by: "node" | "sh" = "node",
 ): Training {
   const script = join(SCRIPTS, "train.ts");
-  const typed = [script, "--state", join(parent, "state"), ...args];
+  const typed = ["--state", join(parent, "state"), ...args];
   const node = process.execPath;
   const [command, words] =
     by === "node"
-      ? [node, typed]
-      : ["sh", ["-c", '"$@" & wait', "sh", node, ...typed]];
+      ? [node, [script, ...typed]]
+      : ["sh", ["-c", CALL, "sh", node, MAIN, "train", ...typed]];
   const child = spawn(command, words, {
     stdio: ["ignore", "pipe", "pipe"],
     detached: true, // a process group of its own, as a terminal gives it
-    env: {
-      ...process.env,
-      NO_COLOR: "1",
-      ...(by === "sh" && { npm_lifecycle_script: "train.ts" }),
-    },
+    env: { ...process.env, NO_COLOR: "1" },
   });
   let stdout = "";
   let stderr = "";

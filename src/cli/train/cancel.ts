@@ -1,15 +1,15 @@
 /** How a run on this machine is ended early. */
 import pc from "picocolors";
-import { hasLostParent } from "../../local/npm-parent.ts";
 import { askedTwice, INTERRUPTED } from "../../local/signals.ts";
+import { hasLostCaller } from "../newer-node.ts";
 import type { Progress } from "../progress.ts";
 
 /** Time for the run to end and its checkpoint to be saved, so that nothing remains after 5 s. */
 const END_MS = 4_000;
 
 /**
- * The first signal cancels the run; another Ctrl-C ends this process, and its runtimes with it. Where the npm or the older
- * Node that runs the command was killed, the run stays as it is: the same command continues it.
+ * The first signal cancels the run; another Ctrl-C ends this process, and its runtimes with it. Where the older Node that
+ * runs the command was killed, the run stays as it is: the same command continues it.
  */
 export function cancelOnce(
   progress: Progress,
@@ -17,7 +17,7 @@ export function cancelOnce(
 ): (signal: NodeJS.Signals) => void {
   const atOnce = (): never => process.exit(INTERRUPTED);
   return askedTwice(() => {
-    if (hasLostParent()) atOnce();
+    if (hasLostCaller()) atOnce();
     progress.warn(pc.yellow("cancelling; Ctrl-C again to end at once"));
     // A run that has ended already completes normally.
     cancel().catch(() => undefined);
