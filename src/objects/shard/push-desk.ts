@@ -103,13 +103,12 @@ export class PushDesk {
           checkExcluded(this.#loaded().excluded, author);
         });
         try {
-          if (
-            bytes.length > most &&
-            bytes.length + (await discard(body)) > MAX_FRAME_BYTES
-          )
-            throw frameTooLarge(declaredBytes ?? "more");
-          if (bytes.length > most)
+          if (bytes.length > most) {
+            const more = await discard(body);
+            if (bytes.length + more > MAX_FRAME_BYTES)
+              throw frameTooLarge(declaredBytes ?? "more");
             throw tooLong(geometry, step, microbatch, bytes, declaredBytes);
+          }
           const frame = await decodeFrame(bytes);
           // The run may have been rewound meanwhile; then the gradient is of other parameters.
           checkUnchanged(keys, this.#loaded().keys);
